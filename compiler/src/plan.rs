@@ -1,0 +1,161 @@
+//! The plan: what the compiler makes of a topology and a namespace. Complete and deterministic; nothing in it depends
+//! on who compiled it where. Durations are in milliseconds, sizes in bytes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use waldo_sdk::{guide::Guide, wiring::Wiring};
+
+/// The version of `plan.json` that this program reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// A topology compiled for one namespace: `plan.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The topology's name.
+    pub topology: String,
+    /// The namespace's name.
+    pub namespace: String,
+    /// Whether every server runs on this machine.
+    pub local: bool,
+    /// `xxh3_128` of the rest of the plan as compact JSON with this field empty, in hex.
+    pub digest: String,
+    /// How long a server may take to become idle. Milliseconds.
+    pub idle_timeout: u64,
+    /// The flows.
+    pub flows: BTreeMap<String, FlowPlan>,
+    /// The stages' names, each after those that it receives from, as far as loops allow.
+    pub order: Vec<String>,
+    /// Key → server for every keyed flow, and where each portal is reached.
+    pub guide: Guide,
+    /// The servers.
+    pub servers: BTreeMap<String, ServerPlan>,
+}
+
+/// What a plan says of a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowPlan {
+    /// Whether it has a guide and crosses servers.
+    pub keyed: bool,
+    /// Whether clients may send it.
+    pub from_clients: bool,
+    /// The stages that receive it.
+    pub consumers: Vec<String>,
+    /// The stages that send it.
+    pub producers: Vec<String>,
+}
+
+/// What a plan says of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerPlan {
+    /// Where others reach it: an IP or a host name.
+    pub address: String,
+    /// How many records can be in queues on it, at most, portals' spools aside.
+    pub queued_records: u64,
+    /// How many bytes those can be, at most.
+    pub queued_bytes: u64,
+    /// The processes in the order in which they are started: portals, then stages, sinks before sources.
+    pub processes: Vec<ProcessPlan>,
+}
+
+/// What a plan says of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessPlan {
+    /// `<stage>.<n>`, or the portal's name.
+    pub name: String,
+    /// What runs.
+    pub program: Program,
+    /// When it is started again after it has ended.
+    pub restart: Restart,
+    /// How it is stopped.
+    pub stop: Stop,
+    /// How long it may take to get ready. Milliseconds.
+    pub ready_timeout: u64,
+    /// Whom it talks to.
+    pub wiring: Wiring,
+}
+
+/// What a process runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Program {
+    /// Waldo's own portal.
+    Portal,
+    /// A program of the user's.
+    Stage(StageProgram),
+}
+
+/// A program of the user's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageProgram {
+    /// The program and its arguments. A program with a slash that isn't absolute is looked up from the namespace's
+    /// root (for a `local` namespace: the topology's directory), one without in `PATH`.
+    pub argv: Vec<String>,
+    /// How it speaks.
+    pub speaks: Speaks,
+    /// Variables added to the environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Where it runs, from the namespace's root.
+    pub cwd: String,
+    /// How many files it may have open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nofile: Option<u64>,
+}
+
+/// How a stage program speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speaks {
+    /// Over waldo's SDK.
+    #[default]
+    Sdk,
+    /// Lines on stdin and stdout, each answered by an empty line.
+    Ack,
+    /// Plain lines in and out.
+    Lines,
+}
+
+/// When a process is started again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// After which ends.
+    pub policy: RestartPolicy,
+    /// The greatest pause before a start; pauses grow from nothing by doubling from 50 ms. Milliseconds.
+    pub backoff: u64,
+    /// How many starts are allowed within `window`; `None` without a bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+    /// Milliseconds.
+    pub window: u64,
+}
+
+/// After which ends a process is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// After any.
+    Always,
+    /// After a signal or a status other than 0; status 0 means finished.
+    OnFailure,
+    /// After none.
+    Never,
+}
+
+/// How a process is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// The signal's name without `SIG`.
+    pub signal: String,
+    /// How long it may take before it is killed. Milliseconds.
+    pub grace: u64,
+}
+
+impl ProcessPlan {
+    /// Whether this is a source: a stage's process without input.
+    pub fn is_source(&self) -> bool {
+        matches!(self.program, Program::Stage(_)) && self.wiring.inputs.is_empty()
+    }
+}
