@@ -1,1 +1,4 @@
-//! runtime
+//! From a plan to running processes: launcher, portal, spool, idle proof.
+
+pub mod exec;
+pub mod sys;

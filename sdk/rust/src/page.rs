@@ -225,7 +225,10 @@ impl Page {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "counters page is full"));
         }
         if name.len() > MAX_NAME {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("edge name over {MAX_NAME} bytes: {name}")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("edge name over {MAX_NAME} bytes: {name}"),
+            ));
         }
         let at = self.map.at(index);
         // SAFETY: the slot isn't published yet, only the page's own process adds, and `adding` is held.

@@ -1,0 +1,250 @@
+//! Processes as `/proc` shows them: who is who, who descends from whom, who belongs to a run directory.
+//!
+//! A pid alone names nobody: it may have been given to another process since. An [`Identity`] adds the start time,
+//! which makes it unique until the machine restarts.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs, io,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        signal::{Signal, kill, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
+    },
+    unistd::Pid,
+};
+use serde::{Deserialize, Serialize};
+
+/// How often to look again while waiting for processes to go.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A process that can't be mistaken for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its id.
+    pub pid: i32,
+    /// When it began: clock ticks since the machine's start (field 22 of `/proc/<pid>/stat`).
+    pub started: u64,
+}
+
+impl Identity {
+    /// The process with this id now, unless there is none or it is a zombie.
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = Stat::read(pid)?;
+        (!stat.zombie).then_some(Self { pid, started: stat.started })
+    }
+
+    /// This process.
+    ///
+    /// # Errors
+    /// If `/proc` can't be read.
+    pub fn own() -> io::Result<Self> {
+        Self::of(nix::unistd::getpid().as_raw()).ok_or_else(|| io::Error::other("/proc shows no process of our own"))
+    }
+
+    /// Whether this very process still runs.
+    pub fn lives(&self) -> bool {
+        Self::of(self.pid) == Some(*self)
+    }
+}
+
+struct Stat {
+    zombie: bool,
+    group: i32,
+    started: u64,
+}
+
+impl Stat {
+    fn read(pid: i32) -> Option<Self> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let stat = String::from_utf8_lossy(&stat);
+        // The name of the program stands in parentheses and may hold anything, also parentheses.
+        let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
+        Some(Self {
+            zombie: matches!(*fields.first()?, "Z" | "X"),
+            group: fields.get(2)?.parse().ok()?,
+            started: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
+/// The process group of a process.
+pub fn group_of(pid: i32) -> Option<i32> {
+    Stat::read(pid).map(|stat| stat.group)
+}
+
+/// Makes this process the one to which orphans among its descendants fall, so that none can get away.
+pub fn become_subreaper() -> nix::Result<()> {
+    prctl::set_child_subreaper(true)
+}
+
+/// Sends a signal to one process. That it has ended already is no error.
+pub fn signal(pid: i32, signal: Signal) -> nix::Result<()> {
+    match kill(Pid::from_raw(pid), signal) {
+        Err(Errno::ESRCH) => Ok(()),
+        other => other,
+    }
+}
+
+/// Kills a process group. That it is empty is no error.
+pub fn kill_group(group: i32) -> nix::Result<()> {
+    match killpg(Pid::from_raw(group), Signal::SIGKILL) {
+        Err(Errno::ESRCH) => Ok(()),
+        other => other,
+    }
+}
+
+/// A child of ours that has ended and hasn't been reaped, if there is one. It stays a zombie, so that its pid and
+/// process group can't be given to others until [`reap`].
+pub fn ended_child() -> Option<i32> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+    match waitid(Id::All, flags) {
+        Ok(status) => status.pid().map(Pid::as_raw),
+        Err(_) => None,
+    }
+}
+
+/// Reaps a child that has ended; answers how.
+pub fn reap(pid: i32) -> Option<WaitStatus> {
+    waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)).ok()
+}
+
+/// The children of this process, of all its threads, zombies among them.
+pub fn own_children() -> Vec<i32> {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|children| children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>())
+        .collect()
+}
+
+/// Kills everything that descends from this process, also what has changed its group or session, and reaps it.
+/// This process must be a subreaper. Answers how many were killed; gives up after `bound`.
+///
+/// # Errors
+/// If some are still there then: their pids.
+pub fn end_descendants(bound: Duration) -> Result<usize, Vec<i32>> {
+    let until = Instant::now() + bound;
+    let mut killed = BTreeSet::new();
+    loop {
+        while let Some(pid) = ended_child() {
+            if reap(pid).is_none() {
+                break;
+            }
+        }
+        // Whoever is killed leaves his children to us, so that in the end all are ours.
+        let children = own_children();
+        if children.is_empty() {
+            return Ok(killed.len());
+        }
+        for &pid in &children {
+            if Identity::of(pid).is_some() {
+                killed.insert(pid);
+                let _ = signal(pid, Signal::SIGKILL);
+            }
+        }
+        if Instant::now() > until {
+            return Err(children);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// All processes whose environment says that they were started for a process below this run directory.
+pub fn of_run_directory(run: &Path) -> Vec<Identity> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let own = nix::unistd::getpid().as_raw();
+    processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|&pid| pid != own && wiring_below(pid, run))
+        .filter_map(Identity::of)
+        .collect()
+}
+
+/// Whether the process's environment has a `WALDO_WIRING` below this directory.
+pub fn wiring_below(pid: i32, directory: &Path) -> bool {
+    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+    environment
+        .split(|&byte| byte == 0)
+        .filter_map(|variable| variable.strip_prefix(b"WALDO_WIRING="))
+        .any(|wiring| Path::new(OsStr::from_bytes(wiring)).starts_with(directory))
+}
+
+/// Kills these processes and waits until they are gone.
+///
+/// # Errors
+/// If some are still there after `bound`: who.
+pub fn end(processes: &[Identity], bound: Duration) -> Result<(), Vec<Identity>> {
+    for process in processes {
+        if process.lives() {
+            let _ = signal(process.pid, Signal::SIGKILL);
+        }
+    }
+    let until = Instant::now() + bound;
+    loop {
+        let left: Vec<Identity> = processes.iter().copied().filter(Identity::lives).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            return Err(left);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::process::CommandExt,
+        process::{Child, Command},
+    };
+
+    use super::*;
+
+    fn sleeper(wiring: &Path) -> Child {
+        Command::new("sleep").arg("60").env("WALDO_WIRING", wiring).process_group(0).spawn().unwrap()
+    }
+
+    #[test]
+    fn a_process_is_known_by_pid_and_start_and_not_by_pid_alone() {
+        let mut child = sleeper(Path::new("/nowhere"));
+        let identity = Identity::of(child.id() as i32).unwrap();
+        assert!(identity.lives());
+        assert!(!Identity { started: identity.started + 1, ..identity }.lives());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!identity.lives());
+    }
+
+    #[test]
+    fn a_process_is_found_by_the_run_directory_in_its_environment() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = directory.path().join("s1");
+        let mut child = sleeper(&run.join("a.0/wiring.json"));
+        let mut other = sleeper(&directory.path().join("s10/a.0/wiring.json"));
+        // Until the child has become `sleep`, its environment is ours.
+        let until = Instant::now() + Duration::from_secs(5);
+        while of_run_directory(&run).is_empty() && Instant::now() < until {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        let found: Vec<i32> = of_run_directory(&run).iter().map(|identity| identity.pid).collect();
+        assert_eq!(found, [child.id() as i32]);
+        let identity = Identity::of(child.id() as i32).unwrap();
+        let reaper = std::thread::spawn(move || child.wait());
+        end(&[identity], Duration::from_secs(5)).unwrap();
+        reaper.join().unwrap().unwrap();
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+}

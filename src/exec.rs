@@ -1,0 +1,27 @@
+//! `waldo __exec`: what a launcher starts in place of a program, to set up the process that the program then becomes.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use waldo_runtime::exec::{self, Setup};
+
+use crate::exit::{Exit, Failure};
+
+/// How the process is set up, and what it becomes.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// How many files it may have open.
+    #[arg(long)]
+    nofile: Option<u64>,
+    /// Where it runs.
+    #[arg(long)]
+    cwd: Option<PathBuf>,
+    /// The program and its arguments.
+    #[arg(last = true, required = true)]
+    argv: Vec<OsString>,
+}
+
+/// Becomes the program; comes back only if that failed.
+pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let setup = Setup { nofile: arguments.nofile, cwd: arguments.cwd.clone(), argv: arguments.argv.clone() };
+    Err(Failure::new(exec::become_program(&setup).to_string()))
+}
