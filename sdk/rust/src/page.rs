@@ -329,7 +329,8 @@ impl Page {
     /// Moves the heartbeat.
     #[inline]
     pub fn beat(&self) {
-        self.map.head().heartbeat.fetch_add(1, Ordering::Relaxed);
+        let heartbeat = &self.map.head().heartbeat;
+        heartbeat.store(heartbeat.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Whether the process has said that its gate is closed.

@@ -1,0 +1,296 @@
+//! The receiving side of an inbox: messages apart into records, each counted as done once it has been handled.
+//!
+//! For each edge (flow, sender) the inbox settles what was lost when one of the two ends was killed:
+//!
+//! - **own death**: the sender's fence says how many records it had ever sent; all before it have arrived or are lost;
+//! - **the sender's death**: its successor says how many records earlier incarnations had sent. What they sent may
+//!   still be on its way through another connection, so the inbox goes on taking it in for [`SETTLE`] and until it has
+//!   been dry once (at most [`SETTLE_AT_MOST`]); then it takes no more from them, and what is missing is written off.
+//!   As late records are refused from then on, the account is exact whatever the delay.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use zmq::{Context, DONTWAIT, Message, Socket};
+
+use crate::{
+    error::{Error, Result},
+    page::{Kind as SlotKind, Page, Slot},
+    socket,
+    wire::{self, Header, Kind, Passes, read_record},
+    wiring::Place,
+};
+
+/// How long records of a dead sender are still taken in.
+pub const SETTLE: Duration = Duration::from_millis(100);
+/// The same for an inbox that is never dry.
+pub const SETTLE_AT_MOST: Duration = Duration::from_millis(1000);
+
+struct Edge {
+    flow: Arc<str>,
+    done: Slot,
+    /// The newest incarnation of the sender.
+    incarnation: u64,
+    /// How many records of that incarnation are done.
+    done_of_incarnation: u64,
+    /// Records of incarnations below this one are refused.
+    closed_below: u64,
+    closing: Option<Closing>,
+}
+
+struct Closing {
+    incarnation: u64,
+    prior: u64,
+    since: Instant,
+    dry: bool,
+}
+
+struct Current {
+    message: Arc<Message>,
+    edge: usize,
+    incarnation: u64,
+    at: usize,
+    left: u32,
+}
+
+/// One record, taken from an inbox. Cheap to clone; its bytes stay in the message that they came in.
+#[derive(Clone)]
+pub struct Record {
+    flow: Arc<str>,
+    message: Arc<Message>,
+    passes: std::ops::Range<usize>,
+    key: std::ops::Range<usize>,
+    payload: std::ops::Range<usize>,
+}
+
+impl Record {
+    /// The flow's name.
+    pub fn flow(&self) -> &str {
+        &self.flow
+    }
+
+    /// The key; empty for an unkeyed flow.
+    pub fn key(&self) -> &[u8] {
+        &self.message[self.key.clone()]
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.message[self.payload.clone()]
+    }
+
+    /// How often it went round each loop.
+    pub fn passes(&self) -> Passes<'_> {
+        Passes::from_bytes(&self.message[self.passes.clone()])
+    }
+}
+
+/// The inbox of a process.
+pub struct Inbox {
+    socket: Socket,
+    page: Page,
+    incarnation: u64,
+    /// By what stands in a message between the fixed header and the records, with the lengths in front.
+    by_names: HashMap<Vec<u8>, usize>,
+    edges: Vec<Edge>,
+    last: usize,
+    last_names: Vec<u8>,
+    rejected: Slot,
+    current: Option<Current>,
+    in_hand: bool,
+    closings: usize,
+}
+
+impl Inbox {
+    /// Binds the inbox of the process at `place`, and says so in its page.
+    pub fn bind(context: &Context, place: &Place, page: &Page, incarnation: u64) -> Result<Self> {
+        let socket = socket::inbox(context, &place.inbox(&place.process))?;
+        page.set_bound(incarnation);
+        let rejected =
+            page.slot(SlotKind::Count, "rejected").map_err(Error::io("add the count of rejected records"))?;
+        Ok(Self {
+            socket,
+            page: page.clone(),
+            incarnation,
+            by_names: HashMap::new(),
+            edges: Vec::new(),
+            last: 0,
+            last_names: Vec::new(),
+            rejected,
+            current: None,
+            in_hand: false,
+            closings: 0,
+        })
+    }
+
+    /// The socket, to poll for input.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Counts the record in hand, if there is one, as done: all that it caused has been counted as sent.
+    #[inline]
+    pub fn done(&mut self) {
+        if std::mem::take(&mut self.in_hand)
+            && let Some(current) = &self.current
+        {
+            let edge = &mut self.edges[current.edge];
+            edge.done.add_done(1);
+            if current.incarnation == edge.incarnation {
+                edge.done_of_incarnation += 1;
+            }
+        }
+    }
+
+    /// The next record, if one is there; it is in hand until [`Inbox::done`] or the next call.
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<Record>> {
+        self.done();
+        loop {
+            if let Some(current) = &mut self.current
+                && current.left > 0
+            {
+                // Checked as a whole when it came in.
+                let Ok((record, next)) = read_record(&current.message, current.at) else {
+                    self.current = None;
+                    continue;
+                };
+                let payload = next - record.payload.len()..next;
+                let key = payload.start - record.key.len()..payload.start;
+                let passes = current.at + wire::RECORD_HEADER..key.start;
+                current.at = next;
+                current.left -= 1;
+                self.in_hand = true;
+                let flow = Arc::clone(&self.edges[current.edge].flow);
+                return Ok(Some(Record { flow, message: Arc::clone(&current.message), passes, key, payload }));
+            }
+            if self.closings > 0 {
+                self.close_what_is_due(false);
+            }
+            match self.socket.recv_msg(DONTWAIT) {
+                Ok(message) => self.take(message)?,
+                Err(zmq::Error::EAGAIN) => {
+                    if self.closings > 0 {
+                        self.close_what_is_due(true);
+                    }
+                    return Ok(None);
+                }
+                Err(zmq::Error::EINTR) => {}
+                Err(error) => return Err(Error::zmq("receive from the inbox")(error)),
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) -> Result<()> {
+        let Ok((header, records_at)) = Header::read(&message) else {
+            self.rejected.add_done(1);
+            return Ok(());
+        };
+        match header.kind {
+            Kind::Data => {
+                if wire::check_records(&message, records_at, header.count).is_err() {
+                    self.rejected.add_done(u64::from(header.count));
+                    return Ok(());
+                }
+                let edge = self.edge(&message, &header)?;
+                let known = &mut self.edges[edge];
+                if header.incarnation < known.closed_below {
+                    // Written off already.
+                    return Ok(());
+                }
+                if header.incarnation > known.incarnation {
+                    known.incarnation = header.incarnation;
+                    known.done_of_incarnation = 0;
+                }
+                self.current = Some(Current {
+                    edge,
+                    incarnation: header.incarnation,
+                    at: records_at,
+                    left: header.count,
+                    message: Arc::new(message),
+                });
+            }
+            Kind::Fence if header.version == self.incarnation => {
+                let edge = self.edge(&message, &header)?;
+                let done = &self.edges[edge].done;
+                done.set_written_off(header.number.saturating_sub(done.done()));
+                done.set_fence(self.incarnation);
+            }
+            Kind::Succession => {
+                let edge = self.edge(&message, &header)?;
+                let known = &mut self.edges[edge];
+                if known.done.succession() >= header.incarnation || known.closing.is_some() {
+                    return Ok(());
+                }
+                if header.incarnation > known.incarnation {
+                    known.incarnation = header.incarnation;
+                    known.done_of_incarnation = 0;
+                }
+                known.closing = Some(Closing {
+                    incarnation: header.incarnation,
+                    prior: header.number,
+                    since: Instant::now(),
+                    dry: false,
+                });
+                self.closings += 1;
+            }
+            Kind::Fence | Kind::Receipt | Kind::Resend | Kind::Closed => {}
+        }
+        Ok(())
+    }
+
+    fn edge(&mut self, message: &[u8], header: &Header<'_>) -> Result<usize> {
+        let names = &message[wire::HEADER..header.length()];
+        let lengths = [message[5], message[6]];
+        if self.last_names.len() == names.len() + 2 && self.last_names[..2] == lengths && self.last_names[2..] == *names
+        {
+            return Ok(self.last);
+        }
+        let mut key = lengths.to_vec();
+        key.extend_from_slice(names);
+        let edge = match self.by_names.get(&key) {
+            Some(&edge) => edge,
+            None => self.add_edge(&key, header)?,
+        };
+        self.last = edge;
+        self.last_names = key;
+        Ok(edge)
+    }
+
+    fn add_edge(&mut self, key: &[u8], header: &Header<'_>) -> Result<usize> {
+        let name = format!("{}<{}", header.flow, header.sender);
+        let done = self.page.slot(SlotKind::Done, &name).map_err(Error::io(format!("add edge {name}")))?;
+        self.edges.push(Edge {
+            flow: header.flow.into(),
+            done,
+            incarnation: header.incarnation,
+            done_of_incarnation: 0,
+            closed_below: 0,
+            closing: None,
+        });
+        self.by_names.insert(key.to_vec(), self.edges.len() - 1);
+        Ok(self.edges.len() - 1)
+    }
+
+    fn close_what_is_due(&mut self, dry: bool) {
+        let now = Instant::now();
+        for edge in &mut self.edges {
+            let Some(closing) = &mut edge.closing else { continue };
+            let waited = now.duration_since(closing.since);
+            closing.dry |= dry && waited >= SETTLE;
+            if !closing.dry && waited < SETTLE_AT_MOST {
+                continue;
+            }
+            let newer = if edge.incarnation == closing.incarnation { edge.done_of_incarnation } else { 0 };
+            let of_earlier = edge.done.done() - newer.min(edge.done.done());
+            edge.done.set_written_off(closing.prior.saturating_sub(of_earlier));
+            edge.closed_below = closing.incarnation;
+            edge.done.set_succession(closing.incarnation);
+            edge.closing = None;
+            self.closings -= 1;
+        }
+    }
+}

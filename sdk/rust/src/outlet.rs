@@ -1,0 +1,382 @@
+//! The sending side of inboxes on the same server: channels kept within their credit, and how records are spread.
+//!
+//! A **channel** is a flow on its way from this process to one receiver. What is under way on it is
+//! `sent - done - written_off`, `sent` standing in the own page and the others in the receiver's; it is kept within the
+//! channel's share of the receiver's queue. So the socket needs no high-water mark.
+//!
+//! When a receiver has been replaced, each channel puts a **fence** behind what it has sent, again until the new
+//! incarnation confirms it in its page: what went before has then arrived or is lost. When this process has itself
+//! replaced one that left records under way, it announces its **succession** in the same way.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+use zmq::{Context, DONTWAIT, Socket};
+
+use crate::{
+    batch::Batch,
+    error::{Error, Result},
+    page::{Kind as SlotKind, Page, Slot},
+    socket,
+    wire::{Header, Kind, RecordRef},
+    wiring::{Consumer, Place, Receiver, Spread},
+};
+
+/// How often a fence or succession is repeated until it is confirmed, and receivers' pages are looked at.
+const REPEAT: Duration = Duration::from_millis(50);
+
+/// Keys are spread by another seed than the guide's, or the instances of a server would share its slots unevenly.
+const SPREAD_SEED: u64 = 1;
+
+struct Peer {
+    process: String,
+    socket: Socket,
+    page_path: PathBuf,
+    page: Option<Page>,
+    bound: u64,
+}
+
+impl Peer {
+    fn page(&mut self) -> Option<&Page> {
+        if self.page.is_none() {
+            self.page = Page::open(&self.page_path).ok();
+        }
+        self.page.as_ref()
+    }
+}
+
+struct Channel {
+    peer: usize,
+    flow: String,
+    sent: Slot,
+    done: Option<Slot>,
+    share: u64,
+    settled: u64,
+    batch: Batch,
+    next_number: u64,
+    /// What earlier incarnations had put on their way, while the receiver hasn't confirmed the succession.
+    succession: Option<u64>,
+    /// The receiver's incarnation that a fence is needed for, while it hasn't confirmed it.
+    fence: Option<u64>,
+}
+
+/// The index of a channel within its outlet.
+pub type ChannelIndex = usize;
+
+/// All channels of a process.
+pub struct Outlet {
+    own_name: String,
+    incarnation: u64,
+    peers: Vec<Peer>,
+    channels: Vec<Channel>,
+    looked: Instant,
+}
+
+/// How one consumer's records are spread among its instances.
+pub struct Route {
+    /// The consumer's stage.
+    pub stage: String,
+    spread: Spread,
+    channels: Vec<ChannelIndex>,
+    current: usize,
+}
+
+impl Outlet {
+    /// An outlet without channels for the process at `place`.
+    pub fn new(place: &Place, incarnation: u64) -> Self {
+        Self {
+            own_name: place.process.clone(),
+            incarnation,
+            peers: Vec::new(),
+            channels: Vec::new(),
+            looked: Instant::now(),
+        }
+    }
+
+    /// Adds the channels of a flow to a consumer.
+    pub fn add(&mut self, context: &Context, place: &Place, page: &Page, flow: &str, to: &Consumer) -> Result<Route> {
+        let channels = to
+            .receivers
+            .iter()
+            .map(|receiver| self.channel(context, place, page, flow, receiver))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Route { stage: to.stage.clone(), spread: to.spread, channels, current: 0 })
+    }
+
+    fn channel(
+        &mut self,
+        context: &Context,
+        place: &Place,
+        page: &Page,
+        flow: &str,
+        receiver: &Receiver,
+    ) -> Result<ChannelIndex> {
+        let peer = self.peer(context, place, &receiver.process)?;
+        let name = format!("{flow}>{}", receiver.process);
+        let sent = page.slot(SlotKind::Sent, &name).map_err(Error::io(format!("add edge {name}")))?;
+        self.channels.push(Channel {
+            peer,
+            flow: flow.to_owned(),
+            batch: Batch::new(&self.own_name, flow, self.incarnation, 0),
+            sent,
+            done: None,
+            share: receiver.share.max(1),
+            settled: 0,
+            next_number: 1,
+            succession: None,
+            fence: None,
+        });
+        let index = self.channels.len() - 1;
+        let under_way = self.channels[index].sent.sent() - self.settled(index);
+        if under_way > 0 {
+            self.channels[index].succession = Some(self.channels[index].sent.sent());
+        }
+        Ok(index)
+    }
+
+    fn peer(&mut self, context: &Context, place: &Place, process: &str) -> Result<usize> {
+        if let Some(index) = self.peers.iter().position(|peer| peer.process == process) {
+            return Ok(index);
+        }
+        let mut peer = Peer {
+            process: process.to_owned(),
+            socket: socket::to_inbox(context, &place.inbox(process))?,
+            page_path: place.page(process),
+            page: None,
+            bound: 0,
+        };
+        peer.bound = peer.page().map_or(0, Page::bound);
+        self.peers.push(peer);
+        Ok(self.peers.len() - 1)
+    }
+
+    /// What the receiver has settled of this channel: done or written off.
+    fn settled(&mut self, index: ChannelIndex) -> u64 {
+        let channel = &mut self.channels[index];
+        if channel.done.is_none() {
+            let name = format!("{}<{}", channel.flow, self.own_name);
+            channel.done = self.peers[channel.peer].page().and_then(|page| page.find(SlotKind::Done, &name));
+        }
+        if let Some(done) = &channel.done {
+            channel.settled = (done.done() + done.written_off()).min(channel.sent.sent());
+        }
+        channel.settled
+    }
+
+    /// How many more records may be put on this channel now, by what was last read from the receiver's page.
+    #[inline]
+    fn known_credit(&self, index: ChannelIndex) -> u64 {
+        let channel = &self.channels[index];
+        (channel.settled + channel.share).saturating_sub(channel.sent.sent())
+    }
+
+    /// How many more records may be put on this channel now; the receiver's page is read if none seems left.
+    #[inline]
+    pub fn credit(&mut self, index: ChannelIndex) -> u64 {
+        match self.known_credit(index) {
+            0 => {
+                self.settled(index);
+                self.known_credit(index)
+            }
+            credit => credit,
+        }
+    }
+
+    /// Puts a record on a channel that has credit.
+    #[inline]
+    pub fn push(&mut self, index: ChannelIndex, record: RecordRef<'_>) -> Result<()> {
+        let channel = &mut self.channels[index];
+        channel.sent.add_sent(1);
+        channel.batch.push(record);
+        self.flush_if_full(index)
+    }
+
+    /// Puts `count` records, standing in `records` as they do on the wire, on a channel that has credit for them.
+    pub fn push_block(&mut self, index: ChannelIndex, records: &[u8], count: u32) -> Result<()> {
+        let channel = &mut self.channels[index];
+        channel.sent.add_sent(u64::from(count));
+        channel.batch.push_block(records, count);
+        self.flush_if_full(index)
+    }
+
+    #[inline]
+    fn flush_if_full(&mut self, index: ChannelIndex) -> Result<()> {
+        let channel = &self.channels[index];
+        // A quarter of the share, so that the receiver works on one batch while the next is filled.
+        if channel.batch.is_full() || u64::from(channel.batch.count()) * 4 >= channel.share {
+            self.flush(index)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, index: ChannelIndex) -> Result<()> {
+        let channel = &mut self.channels[index];
+        if channel.batch.is_empty() {
+            return Ok(());
+        }
+        let number = channel.next_number;
+        channel.next_number += u64::from(channel.batch.count());
+        let message = channel.batch.take(number);
+        let peer = &self.peers[channel.peer];
+        peer.socket.send(message, DONTWAIT).map_err(Error::zmq(format!("send to {}", peer.process)))
+    }
+
+    /// Sends what is in batches.
+    pub fn flush_all(&mut self) -> Result<()> {
+        (0..self.channels.len()).try_for_each(|index| self.flush(index))
+    }
+
+    /// Sends batches whose oldest record is from before `limit`; answers whether any batch is left with records.
+    pub fn flush_older(&mut self, limit: Instant) -> Result<bool> {
+        let mut left = false;
+        for index in 0..self.channels.len() {
+            match self.channels[index].batch.oldest() {
+                Some(oldest) if oldest <= limit => self.flush(index)?,
+                Some(_) => left = true,
+                None => {}
+            }
+        }
+        Ok(left)
+    }
+
+    /// Looks at the receivers' pages for new incarnations, and repeats fences and successions that aren't confirmed.
+    /// To be called now and then; does nothing more often than it needs to.
+    pub fn tend(&mut self, now: Instant) -> Result<()> {
+        if now.duration_since(self.looked) < REPEAT {
+            return Ok(());
+        }
+        self.looked = now;
+        for index in 0..self.peers.len() {
+            let bound = self.peers[index].page().map_or(0, Page::bound);
+            let before = std::mem::replace(&mut self.peers[index].bound, bound);
+            if bound != before && before != 0 {
+                for channel in self.channels.iter_mut().filter(|channel| channel.peer == index) {
+                    channel.fence = Some(bound);
+                }
+            }
+        }
+        for index in 0..self.channels.len() {
+            self.settled(index);
+            self.repeat_fence(index)?;
+            self.repeat_succession(index)?;
+        }
+        Ok(())
+    }
+
+    fn repeat_fence(&mut self, index: ChannelIndex) -> Result<()> {
+        let Some(bound) = self.channels[index].fence else { return Ok(()) };
+        let channel = &mut self.channels[index];
+        if channel.done.as_ref().is_some_and(|done| done.fence() == bound) || channel.sent.sent() == 0 {
+            channel.fence = None;
+            return Ok(());
+        }
+        self.flush(index)?;
+        let sent = self.channels[index].sent.sent();
+        self.announce(index, Kind::Fence, sent, bound)
+    }
+
+    fn repeat_succession(&mut self, index: ChannelIndex) -> Result<()> {
+        let Some(prior) = self.channels[index].succession else { return Ok(()) };
+        let confirmed = self.channels[index].done.as_ref().is_some_and(|done| done.succession() == self.incarnation);
+        if confirmed {
+            self.channels[index].succession = None;
+            return Ok(());
+        }
+        self.announce(index, Kind::Succession, prior, 0)
+    }
+
+    fn announce(&mut self, index: ChannelIndex, kind: Kind, number: u64, version: u64) -> Result<()> {
+        let channel = &self.channels[index];
+        let header = Header {
+            kind,
+            sender: &self.own_name,
+            flow: &channel.flow,
+            incarnation: self.incarnation,
+            number,
+            version,
+            count: 0,
+        };
+        let peer = &self.peers[channel.peer];
+        peer.socket.send(header.message(), DONTWAIT).map_err(Error::zmq(format!("send to {}", peer.process)))
+    }
+
+    /// Whether receivers have settled everything that was ever put on any channel.
+    pub fn all_settled(&mut self) -> bool {
+        (0..self.channels.len()).all(|index| self.settled(index) == self.channels[index].sent.sent())
+    }
+}
+
+impl Route {
+    /// How records are spread.
+    pub fn spread(&self) -> Spread {
+        self.spread
+    }
+
+    /// All channels, for [`Spread::All`].
+    pub fn channels(&self) -> &[ChannelIndex] {
+        &self.channels
+    }
+
+    /// The channel that a record with this key takes, if it has credit. For [`Spread::Any`] the same as last time
+    /// while that has a batch begun and credit left, then the one with the least under way.
+    #[inline]
+    pub fn pick(&mut self, outlet: &mut Outlet, key: &[u8]) -> Option<ChannelIndex> {
+        let index = match self.spread {
+            Spread::Key => {
+                let instance = xxh3_64_with_seed(key, SPREAD_SEED) % self.channels.len() as u64;
+                self.channels[instance as usize]
+            }
+            Spread::Any => self.least(outlet),
+            Spread::All => self.channels[0],
+        };
+        (outlet.credit(index) > 0).then_some(index)
+    }
+
+    #[inline]
+    fn least(&mut self, outlet: &mut Outlet) -> ChannelIndex {
+        let current = self.channels[self.current];
+        if self.channels.len() > 1 && (outlet.channels[current].batch.is_empty() || outlet.known_credit(current) == 0) {
+            let under_way = |outlet: &mut Outlet, index: ChannelIndex| {
+                let settled = outlet.settled(index);
+                outlet.channels[index].sent.sent() - settled
+            };
+            // From the one after the current on, so that equals take turns.
+            let count = self.channels.len();
+            let next = (1..=count).map(|step| (self.current + step) % count);
+            self.current = next.min_by_key(|&at| under_way(outlet, self.channels[at])).unwrap_or(self.current);
+        }
+        self.channels[self.current]
+    }
+
+    /// Whether every channel has credit, for [`Spread::All`].
+    pub fn all_have_credit(&self, outlet: &mut Outlet) -> bool {
+        self.channels.iter().all(|&index| outlet.credit(index) > 0)
+    }
+
+    /// Whether a record with this key can be put on its way now, and if so how.
+    #[inline]
+    pub fn ready(&mut self, outlet: &mut Outlet, key: &[u8]) -> bool {
+        match self.spread {
+            Spread::All => self.all_have_credit(outlet),
+            Spread::Any | Spread::Key => self.pick(outlet, key).is_some(),
+        }
+    }
+
+    /// Puts a record on its way after [`Route::ready`] has said yes.
+    #[inline]
+    pub fn push(&mut self, outlet: &mut Outlet, record: RecordRef<'_>) -> Result<bool> {
+        if self.spread == Spread::All {
+            if !self.all_have_credit(outlet) {
+                return Ok(false);
+            }
+            self.channels.iter().try_for_each(|&index| outlet.push(index, record))?;
+            return Ok(true);
+        }
+        let Some(index) = self.pick(outlet, record.key) else { return Ok(false) };
+        outlet.push(index, record)?;
+        Ok(true)
+    }
+}

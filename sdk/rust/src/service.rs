@@ -1,0 +1,310 @@
+//! The service thread of a process: control, receipts, and batches that have waited long enough.
+//!
+//! It exists so that control never waits behind data, and so that a handler that takes long doesn't sit on finished
+//! work. It shares the outbox with the program's own thread, behind a lock that neither holds while it waits.
+
+use std::{
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixStream,
+    },
+    path::PathBuf,
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::{EfdFlags, EventFd},
+};
+
+use crate::{
+    control::{Envelope, FromProcess, ToProcess},
+    error::{Error, Result},
+    outbox::Outbox,
+    page::Page,
+};
+
+/// How long the oldest record of a batch may wait.
+const BATCH_WAITS: Duration = Duration::from_millis(1);
+/// How often the service looks while there is nothing to tend.
+const QUIET: Duration = Duration::from_millis(50);
+/// How long it waits before it connects to a launcher that is away again.
+const RECONNECT: Duration = Duration::from_millis(200);
+/// A line of control that is longer ends the connection. Bytes.
+const LONGEST_LINE: usize = 1 << 20;
+
+/// What the program's thread and the service share.
+pub struct Shared {
+    outbox: Mutex<Outbox>,
+    /// The process's page.
+    pub page: Page,
+    stopping: AtomicBool,
+    finishing: AtomicBool,
+    ended: AtomicBool,
+    gate: Mutex<bool>,
+    gate_moved: Condvar,
+    wake_program: EventFd,
+    wake_service: EventFd,
+    service_sleeps: AtomicBool,
+    failure: Mutex<Option<Error>>,
+    finished_said: AtomicBool,
+}
+
+impl Shared {
+    /// Shares an outbox.
+    pub fn new(outbox: Outbox, page: Page) -> Result<Self> {
+        let event = || {
+            EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
+                .map_err(|error| Error::io("make an eventfd")(error.into()))
+        };
+        Ok(Self {
+            outbox: Mutex::new(outbox),
+            page,
+            stopping: AtomicBool::new(false),
+            finishing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            gate: Mutex::new(false),
+            gate_moved: Condvar::new(),
+            wake_program: event()?,
+            wake_service: event()?,
+            service_sleeps: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            finished_said: AtomicBool::new(false),
+        })
+    }
+
+    /// The outbox, for a moment.
+    #[inline]
+    pub fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the process has been asked to stop.
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Asks the process to stop.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.gate_moved.notify_all();
+        let _ = self.wake_program.write(1);
+    }
+
+    /// Whether the launcher has said that no more input will come.
+    pub fn finishing(&self) -> bool {
+        self.finishing.load(Ordering::Acquire)
+    }
+
+    /// Says to the launcher that the program has finished.
+    pub fn say_finished(&self) {
+        self.finished_said.store(true, Ordering::Release);
+        let _ = self.wake_service.write(1);
+    }
+
+    /// Waits while the gate is closed and the process isn't to stop.
+    pub fn wait_for_gate(&self) {
+        let mut closed = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        while *closed && !self.stopping() {
+            let waited = self.gate_moved.wait_timeout(closed, Duration::from_millis(100));
+            closed = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.page.beat();
+        }
+    }
+
+    /// Whether the gate is closed.
+    pub fn gate_closed(&self) -> bool {
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the service know that there are records to tend.
+    #[inline]
+    pub fn wake_service(&self) {
+        if self.service_sleeps.load(Ordering::SeqCst) {
+            self.service_sleeps.store(false, Ordering::SeqCst);
+            let _ = self.wake_service.write(1);
+        }
+    }
+
+    /// Readable when the program's thread should look around.
+    pub fn wake_program_fd(&self) -> i32 {
+        self.wake_program.as_fd().as_raw_fd()
+    }
+
+    /// Takes back what made [`Shared::wake_program_fd`] readable.
+    pub fn program_woke(&self) {
+        let _ = self.wake_program.read();
+    }
+
+    /// Ends the service.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        let _ = self.wake_service.write(1);
+    }
+
+    /// What went wrong in the service, once.
+    pub fn take_failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The connection to the launcher. Reads whole messages, without ever waiting.
+pub struct Control {
+    path: PathBuf,
+    process: String,
+    generation: u64,
+    incarnation: u64,
+    stream: Option<UnixStream>,
+    tried: Option<Instant>,
+    received: Vec<u8>,
+    ready: bool,
+}
+
+impl Control {
+    /// A connection to be made to the launcher's socket at `path`.
+    pub fn new(path: PathBuf, process: String, generation: u64, incarnation: u64) -> Self {
+        Self { path, process, generation, incarnation, stream: None, tried: None, received: Vec::new(), ready: false }
+    }
+
+    /// Connects if there is no connection and the last try was long enough ago.
+    pub fn connect(&mut self, now: Instant) {
+        if self.stream.is_some() || self.tried.is_some_and(|at| now.duration_since(at) < RECONNECT) {
+            return;
+        }
+        self.tried = Some(now);
+        let Ok(stream) = UnixStream::connect(&self.path) else { return };
+        if stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        self.received.clear();
+        self.stream = Some(stream);
+        self.say(FromProcess::Hello { process: self.process.clone(), pid: nix::unistd::getpid().as_raw() });
+        if self.ready {
+            self.say(FromProcess::Ready);
+        }
+    }
+
+    /// Says that the process is ready, now and after every reconnection.
+    pub fn say_ready(&mut self) {
+        self.ready = true;
+        self.say(FromProcess::Ready);
+    }
+
+    /// Says something. If the launcher is away it isn't heard; the page says what matters then.
+    pub fn say(&mut self, message: FromProcess) {
+        let Some(stream) = &mut self.stream else { return };
+        let envelope = Envelope { generation: self.generation, incarnation: self.incarnation, message };
+        let Ok(mut line) = serde_json::to_vec(&envelope) else { return };
+        line.push(b'\n');
+        // A socket buffer holds thousands of these; one that is full belongs to a launcher that doesn't listen.
+        if stream.write_all(&line).is_err() {
+            self.stream = None;
+        }
+    }
+
+    /// What the launcher has said since the last time.
+    pub fn hear(&mut self) -> Vec<ToProcess> {
+        let mut heard = Vec::new();
+        let Some(stream) = &mut self.stream else { return heard };
+        let mut buffer = [0; 4096];
+        let alive = loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => break false,
+                Ok(count) => self.received.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break false,
+            }
+        };
+        while let Some(end) = self.received.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.received.drain(..=end).collect();
+            if let Ok(envelope) = serde_json::from_slice::<Envelope<ToProcess>>(&line)
+                && envelope.incarnation == self.incarnation
+            {
+                heard.push(envelope.message);
+            }
+        }
+        if !alive || self.received.len() > LONGEST_LINE {
+            self.stream = None;
+        }
+        heard
+    }
+
+    /// The connection, to poll.
+    pub fn stream(&self) -> Option<&UnixStream> {
+        self.stream.as_ref()
+    }
+}
+
+/// Runs the service until [`Shared::end`].
+pub fn run(shared: &Shared, mut control: Control, term: &AtomicBool) {
+    control.connect(Instant::now());
+    control.say_ready();
+    while !shared.ended.load(Ordering::Acquire) {
+        let now = Instant::now();
+        control.connect(now);
+        for message in control.hear() {
+            obey(shared, &mut control, &message);
+        }
+        if term.load(Ordering::Acquire) && !shared.stopping() {
+            shared.stop();
+        }
+        if shared.finished_said.swap(false, Ordering::AcqRel) {
+            control.say(FromProcess::Finished);
+        }
+        shared.service_sleeps.store(true, Ordering::SeqCst);
+        let limit = now.checked_sub(BATCH_WAITS).unwrap_or(now);
+        let busy = match shared.outbox().tend(limit, now) {
+            Ok(busy) => busy,
+            Err(error) => {
+                *shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                shared.stop();
+                return;
+            }
+        };
+        if busy {
+            shared.service_sleeps.store(false, Ordering::SeqCst);
+        }
+        wait(shared, &control, if busy { BATCH_WAITS } else { QUIET });
+        shared.service_sleeps.store(false, Ordering::SeqCst);
+    }
+}
+
+fn wait(shared: &Shared, control: &Control, at_most: Duration) {
+    let mut ready = vec![PollFd::new(shared.wake_service.as_fd(), PollFlags::POLLIN)];
+    if let Some(stream) = control.stream() {
+        ready.push(PollFd::new(stream.as_fd(), PollFlags::POLLIN));
+    }
+    let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::ZERO);
+    // An interruption only means that the caller looks around sooner.
+    let _ = poll(&mut ready, timeout);
+    let _ = shared.wake_service.read();
+}
+
+fn obey(shared: &Shared, control: &mut Control, message: &ToProcess) {
+    match *message {
+        ToProcess::Gate { closed } => {
+            {
+                let mut gate = shared.gate.lock().unwrap_or_else(PoisonError::into_inner);
+                *gate = closed;
+            }
+            shared.gate_moved.notify_all();
+            // Whoever was in the middle of sending has finished once the lock is ours.
+            let sent = shared.outbox().flush();
+            if sent.is_ok() {
+                shared.page.set_gate(closed);
+                control.say(FromProcess::Gate { closed });
+            }
+        }
+        ToProcess::Finish => {
+            shared.finishing.store(true, Ordering::Release);
+            let _ = shared.wake_program.write(1);
+        }
+        ToProcess::Stop => shared.stop(),
+    }
+}

@@ -1,0 +1,406 @@
+//! A stage, as its program sees it.
+
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use zmq::{Context, POLLIN, PollItem};
+
+use crate::{
+    ack,
+    error::{Error, Result},
+    guide::Guide,
+    inbox::{Inbox, Record},
+    outbox::Outbox,
+    page::{Kind as SlotKind, Page, Slot},
+    service::{self, Control, Shared},
+    wire::{Passes, RecordRef},
+    wiring::{self, KeyRule, Place, Placed, Wiring},
+};
+
+/// How often a stage that waits moves its heartbeat. Milliseconds.
+const HEARTBEAT: i64 = 100;
+/// Dead letters that are kept to be looked at; beyond, they are only counted. Bytes.
+const DEAD_LETTERS: u64 = 16 * 1024 * 1024;
+
+/// A stage of a topology: an inbox and an outbox.
+///
+/// ```no_run
+/// # fn main() -> waldo_sdk::Result<()> {
+/// let mut stage = waldo_sdk::Stage::open()?;
+/// while let Some(record) = stage.receive()? {
+///     stage.send("shout", record.key(), &record.payload().to_ascii_uppercase())?;
+/// }
+/// stage.finish()
+/// # }
+/// ```
+///
+/// A record counts as done when the next one is asked for; by then all that it caused must have been sent. A stage
+/// without inputs is a source: it sends, finishes, and exits with status 0 when it has no more.
+pub struct Stage {
+    place: Place,
+    wiring: Wiring,
+    shared: Arc<Shared>,
+    service: Option<JoinHandle<()>>,
+    inbox: Option<Inbox>,
+    passes: Vec<u8>,
+    new_passes: Vec<u8>,
+    unflushed: bool,
+    dead: Vec<Option<Slot>>,
+    is_source: bool,
+    // Last, so that sockets are closed before it is terminated.
+    _context: Context,
+}
+
+/// Reads `wiring.json`.
+pub fn read_placed(path: &Path) -> Result<Placed> {
+    let file = |reason: String| Error::File { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
+    let placed: Placed = serde_json::from_str(&text).map_err(|error| file(error.to_string()))?;
+    if placed.format != wiring::FORMAT {
+        return Err(file(format!("wiring format {}, this program reads {}", placed.format, wiring::FORMAT)));
+    }
+    Ok(placed)
+}
+
+/// Reads `guide.json`.
+pub fn read_guide(path: &Path) -> Result<Guide> {
+    let file = |reason: String| Error::File { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
+    let guide: Guide = serde_json::from_str(&text).map_err(|error| file(error.to_string()))?;
+    guide.check().map_err(file)?;
+    Ok(guide)
+}
+
+/// What the launcher gave this process in its environment: its wiring and its incarnation.
+pub fn from_environment() -> Result<(Placed, u64)> {
+    let path = std::env::var_os("WALDO_WIRING").ok_or(Error::NotStartedByWaldo("WALDO_WIRING"))?;
+    let placed = read_placed(&PathBuf::from(path))?;
+    let incarnation = std::env::var("WALDO_INCARNATION").ok().and_then(|text| text.parse().ok());
+    Ok((placed, incarnation.ok_or(Error::NotStartedByWaldo("WALDO_INCARNATION"))?))
+}
+
+/// Lets SIGTERM and SIGINT set a flag in place of ending the process.
+pub fn catch_termination() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(Error::io("catch SIGTERM"))?;
+    }
+    Ok(flag)
+}
+
+impl Stage {
+    /// Opens the stage that the launcher started this process for: binds its inbox, connects its outputs, and says
+    /// that it is ready.
+    pub fn open() -> Result<Self> {
+        let (placed, incarnation) = from_environment()?;
+        Self::open_at(placed.place, placed.wiring, incarnation)
+    }
+
+    /// The same, with what the environment would say.
+    pub fn open_at(place: Place, wiring: Wiring, incarnation: u64) -> Result<Self> {
+        let term = catch_termination()?;
+        let guide = read_guide(&place.guide)?;
+        let page_path = place.page(&place.process);
+        let page = Page::open(&page_path).map_err(Error::io(format!("open {}", page_path.display())))?;
+        let context = Context::new();
+        let outbox = Outbox::connect(&context, &place, &wiring, guide, &page, incarnation)?;
+        let is_source = wiring.inputs.is_empty();
+        let inbox = if is_source { None } else { Some(Inbox::bind(&context, &place, &page, incarnation)?) };
+        let shared = Arc::new(Shared::new(outbox, page.clone())?);
+        let control = Control::new(place.control(), place.process.clone(), place.generation, incarnation);
+        let service = {
+            let shared = Arc::clone(&shared);
+            let run = move || service::run(&shared, control, &term);
+            std::thread::Builder::new().name("waldo".to_owned()).spawn(run).map_err(Error::io("start a thread"))?
+        };
+        page.set_ready();
+        Ok(Self {
+            dead: vec![None; wiring.outputs.len()],
+            place,
+            wiring,
+            shared,
+            service: Some(service),
+            inbox,
+            passes: Vec::new(),
+            new_passes: Vec::new(),
+            unflushed: false,
+            is_source,
+            _context: context,
+        })
+    }
+
+    /// Where this process runs.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whom this process talks to.
+    pub fn wiring(&self) -> &Wiring {
+        &self.wiring
+    }
+
+    /// The process's counters page.
+    pub fn page(&self) -> &Page {
+        &self.shared.page
+    }
+
+    /// Where to keep what must outlive the process.
+    pub fn state_directory(&self) -> &Path {
+        &self.place.state
+    }
+
+    /// The next record; waits for one. `None` once the stage is asked to stop and its inbox is dry.
+    ///
+    /// The record that was received before counts as done.
+    #[inline]
+    pub fn receive(&mut self) -> Result<Option<Record>> {
+        loop {
+            if let Some(record) = self.try_receive()? {
+                return Ok(Some(record));
+            }
+            if self.shared.stopping() {
+                return Ok(None);
+            }
+            self.wait_for_input(HEARTBEAT, &[])?;
+        }
+    }
+
+    /// The next record, if one is there; else sends what is in batches. The record received before counts as done.
+    #[inline]
+    pub fn try_receive(&mut self) -> Result<Option<Record>> {
+        self.shared.page.beat();
+        let Some(inbox) = &mut self.inbox else { return Ok(None) };
+        if let Some(record) = inbox.next()? {
+            self.passes.clear();
+            self.passes.extend_from_slice(record.passes().as_bytes());
+            return Ok(Some(record));
+        }
+        self.passes.clear();
+        if let Some(failure) = self.shared.take_failure() {
+            return Err(failure);
+        }
+        if std::mem::take(&mut self.unflushed) {
+            let mut outbox = self.shared.outbox();
+            outbox.flush()?;
+            outbox.hear(Instant::now())?;
+        }
+        Ok(None)
+    }
+
+    /// Counts the record in hand as done now, without asking for the next.
+    pub fn done(&mut self) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.done();
+        }
+    }
+
+    /// Waits until there may be input, the process is asked something, one of `descriptors` is readable, or
+    /// `milliseconds` have passed.
+    pub fn wait_for_input(&mut self, milliseconds: i64, descriptors: &[i32]) -> Result<()> {
+        let mut items = vec![PollItem::from_fd(self.shared.wake_program_fd(), POLLIN)];
+        items.extend(descriptors.iter().map(|&descriptor| PollItem::from_fd(descriptor, POLLIN)));
+        if let Some(inbox) = &self.inbox {
+            items.push(inbox.socket().as_poll_item(POLLIN));
+        }
+        match zmq::poll(&mut items, milliseconds) {
+            Ok(_) | Err(zmq::Error::EINTR) => {}
+            Err(error) => return Err(Error::zmq("wait for input")(error)),
+        }
+        self.shared.program_woke();
+        self.shared.page.beat();
+        Ok(())
+    }
+
+    /// Sends a record; waits while there is no room for it. `key` is used where the flow's key rule is `sender`; for
+    /// other rules it is found in the payload.
+    ///
+    /// A record that has gone round a loop as often as it may becomes a dead letter: it is counted, and kept in the
+    /// file `dead-letters` of the state directory.
+    ///
+    /// # Errors
+    /// If the stage doesn't send this flow, the record is too large, or it has no key; [`Error::Stopped`] for a source
+    /// that is asked to stop.
+    pub fn send(&mut self, flow: &str, key: &[u8], payload: &[u8]) -> Result<()> {
+        let index = self.wiring.outputs.iter().position(|output| output.flow == flow);
+        let Some(index) = index else {
+            // For the words of the error.
+            self.shared.outbox().find(flow)?;
+            return Ok(());
+        };
+        let output = &self.wiring.outputs[index];
+        let found = match &output.key {
+            None | Some(KeyRule::Sender) => None,
+            Some(rule) => rule.find(payload).map_err(|reason| Error::NoKey { flow: flow.to_owned(), reason })?,
+        };
+        let found = found.map(std::borrow::Cow::into_owned);
+        let key = found.as_deref().unwrap_or(key);
+        if !self.count_passes(index) {
+            return self.bury(index, key, payload);
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut pause = Pause::new();
+        loop {
+            if self.is_source {
+                shared.wait_for_gate();
+                if shared.stopping() {
+                    return Err(Error::Stopped);
+                }
+            }
+            let record = RecordRef { key, payload, passes: Passes::from_bytes(&self.new_passes) };
+            {
+                let mut outbox = shared.outbox();
+                // The gate may have closed since: who closes it waits for this lock before saying so.
+                if !(self.is_source && shared.gate_closed()) {
+                    if pause.is_fresh() {
+                        outbox.check(index, key, payload)?;
+                    }
+                    if outbox.try_send(index, record)? {
+                        break;
+                    }
+                    outbox.flush()?;
+                    outbox.hear(Instant::now())?;
+                    if outbox.try_send(index, record)? {
+                        break;
+                    }
+                }
+            }
+            if let Some(failure) = shared.take_failure() {
+                return Err(failure);
+            }
+            pause.wait();
+        }
+        self.unflushed = true;
+        shared.wake_service();
+        if self.is_source {
+            shared.page.beat();
+        }
+        Ok(())
+    }
+
+    /// Works out how often a record on this output has gone round its loops; answers whether it still may.
+    fn count_passes(&mut self, output: usize) -> bool {
+        self.new_passes.clear();
+        let before = Passes::from_bytes(&self.passes);
+        for step in &self.wiring.outputs[output].loops {
+            let passes = before.of(step.id).saturating_add(u16::from(step.first));
+            if passes > step.passes {
+                return false;
+            }
+            if passes > 0 {
+                self.new_passes.extend_from_slice(&step.id.to_le_bytes());
+                self.new_passes.extend_from_slice(&passes.to_le_bytes());
+            }
+        }
+        true
+    }
+
+    fn bury(&mut self, output: usize, key: &[u8], payload: &[u8]) -> Result<()> {
+        let flow = &self.wiring.outputs[output].flow;
+        if self.dead[output].is_none() {
+            let name = format!("dead {flow}");
+            self.dead[output] = Some(self.shared.page.slot(SlotKind::Count, &name).map_err(Error::io(name))?);
+        }
+        if let Some(count) = &self.dead[output] {
+            count.add_done(1);
+        }
+        let path = self.place.state.join("dead-letters");
+        let doing = || format!("write {}", path.display());
+        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(doing()))?;
+        if file.metadata().map_err(Error::io(doing()))?.len() < DEAD_LETTERS {
+            file.write_all(&ack::line(flow, key, payload)).map_err(Error::io(doing()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the stage is asked to stop.
+    pub fn stopping(&self) -> bool {
+        self.shared.stopping()
+    }
+
+    /// Whether the launcher has said that no more input will come.
+    pub fn finish_requested(&self) -> bool {
+        self.shared.finishing()
+    }
+
+    /// Tells the launcher that all output has been sent after [`Stage::finish_requested`].
+    pub fn say_finished(&self) {
+        self.shared.say_finished();
+    }
+
+    /// Sends everything and waits until receivers have handled, and portals receipted, all of it.
+    pub fn settle(&mut self) -> Result<()> {
+        self.done();
+        self.shared.outbox().flush()?;
+        let mut pause = Pause::new();
+        loop {
+            {
+                let mut outbox = self.shared.outbox();
+                outbox.hear(Instant::now())?;
+                if outbox.all_confirmed() {
+                    return Ok(());
+                }
+            }
+            if let Some(failure) = self.shared.take_failure() {
+                return Err(failure);
+            }
+            self.shared.wake_service();
+            self.shared.page.beat();
+            pause.wait();
+        }
+    }
+
+    /// Leaves with nothing in hand: [`Stage::settle`], then everything is closed.
+    pub fn finish(mut self) -> Result<()> {
+        self.settle()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Records in batches are counted as sent: let them go, also when the program leaves by an error.
+        let _ = self.shared.outbox().flush();
+        self.shared.end();
+        if let Some(service) = self.service.take() {
+            let _ = service.join();
+        }
+    }
+}
+
+/// Waiting for room: first by giving up the processor, then by sleeping, each time longer up to a bound.
+pub struct Pause {
+    step: u32,
+}
+
+impl Pause {
+    /// A pause that hasn't been made yet.
+    pub fn new() -> Self {
+        Self { step: 0 }
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.step == 0
+    }
+
+    /// Waits a little, at most 1 ms.
+    pub fn wait(&mut self) {
+        const YIELDS: u32 = 8;
+        if self.step < YIELDS {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(Duration::from_micros(25 << (self.step - YIELDS).min(5)));
+        }
+        self.step = (self.step + 1).min(1_000);
+    }
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self::new()
+    }
+}
