@@ -1,4 +1,5 @@
 //! From a plan to running processes: launcher, portal, spool, idle proof.
 
 pub mod exec;
+pub mod idle;
 pub mod sys;
