@@ -1,0 +1,43 @@
+# The everyday commands. CI calls the same ones.
+
+DEMO := topologies/debian
+
+.PHONY: help setup build demo test lint deny bench docs clean
+
+help: ## shows this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## installs what is missing on a fresh Debian (libzmq3-dev, gcc, python3)
+	@scripts/setup
+
+build: setup ## builds everything, for speed
+	cargo build --release --workspace
+
+demo: build ## runs the demo on three servers on this machine, and verifies its answer
+	target/release/waldo up $(DEMO) --until-idle
+	$(DEMO)/verify
+	$(DEMO)/report
+
+test: setup ## runs all tests
+	if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run --workspace && cargo test --workspace --doc; \
+	else cargo test --workspace; fi
+
+lint: setup ## checks format and style
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then $(MAKE) --no-print-directory deny; \
+	else echo "lint: cargo-deny is NOT installed, so licences and advisories were NOT checked (cargo install cargo-deny)" >&2; fi
+
+deny: ## checks the dependencies' licences, advisories and sources (needs cargo-deny)
+	cargo deny check
+
+bench: setup ## measures, prints a table, writes target/bench.json
+	cargo run --release -p waldo-benches
+
+docs: setup ## builds the API documentation
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+clean: ## removes what was built and what runs of the topologies left
+	cargo clean
+	rm -rf topologies/*/.waldo topologies/*/__pycache__
