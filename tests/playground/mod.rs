@@ -1,0 +1,208 @@
+//! A copy of one of the shipped topologies in a directory of its own, with its own run directory and ports, so that tests
+//! disturb neither each other nor a person's own flotilla.
+
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Once,
+        atomic::{AtomicU16, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a command may take. Far above what a slow machine needs: it only has to end what hangs.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How many ports a copy of a topology has for itself.
+const PORTS: u16 = 16;
+
+/// A copy of a topology's directory.
+pub struct Playground {
+    directory: TempDir,
+}
+
+/// What a command left behind.
+pub struct Outcome {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+/// A command that runs, and is ended with its guard.
+pub struct Running {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    name: String,
+}
+
+impl Playground {
+    /// Copies `topologies/<name>`, with the Rust stages as cargo has built them for this test, and free ports.
+    pub fn copy_of(name: &str) -> Self {
+        build_stages();
+        let directory = tempfile::Builder::new().prefix("waldo-").tempdir().expect("a temporary directory");
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies").join(name);
+        for entry in fs::read_dir(&shipped).expect("the topology's directory").map(|entry| entry.expect("its entry")) {
+            if !entry.file_type().expect("a file type").is_file() {
+                continue;
+            }
+            let to = directory.path().join(entry.file_name());
+            fs::copy(entry.path(), &to).expect("a copy");
+            if to.extension().is_some_and(|extension| extension == "yaml") {
+                let binaries = waldo().parent().expect("its directory").display().to_string();
+                let shipped_text = fs::read_to_string(&to).expect("YAML");
+                let mut text = shipped_text.replace("../../target/release", &binaries);
+                for written in ["ports: 17000", "ports: 17100"].into_iter().filter(|ports| shipped_text.contains(ports))
+                {
+                    text = text.replace(written, &format!("ports: {}", free_ports()));
+                }
+                fs::write(&to, text).expect("YAML");
+            }
+        }
+        Self { directory }
+    }
+
+    /// Where the copy is.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Changes a file of the copy.
+    pub fn edit(&self, file: &str, from: &str, to: &str) {
+        let path = self.path().join(file);
+        let text = fs::read_to_string(&path).expect(file);
+        assert!(text.contains(from), "{file} has no {from:?} to change");
+        fs::write(&path, text.replace(from, to)).expect(file);
+    }
+
+    /// `waldo`, to be run in the copy.
+    pub fn waldo(&self, arguments: &[&str]) -> Command {
+        self.command(waldo(), arguments)
+    }
+
+    /// A program of the copy, or one in PATH.
+    pub fn command(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command.args(arguments).current_dir(self.path());
+        command.env("WALDO_RUN_DIR", self.path().join("run")).env_remove("WALDO_NAMESPACE").env_remove("ORIGINS");
+        command
+    }
+
+    /// Starts a command.
+    pub fn start(&self, mut command: Command) -> Running {
+        static STARTED: AtomicU16 = AtomicU16::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{command:?}");
+        let [stdout, stderr] = ["stdout", "stderr"].map(|stream| self.path().join(format!("{stream}.{number}")));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("a file for stdout"))
+            .stderr(File::create(&stderr).expect("a file for stderr"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        Running { child, stdout, stderr, name }
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, command: Command) -> Outcome {
+        self.start(command).end()
+    }
+}
+
+impl Running {
+    /// Waits until the command has ended.
+    pub fn end(mut self) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("its status") {
+                break Some(status);
+            }
+            if Instant::now() > deadline {
+                break None;
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        let [stdout, stderr] = [&self.stdout, &self.stderr]
+            .map(|path| String::from_utf8_lossy(&fs::read(path).expect("its output")).into_owned());
+        let Some(status) = status else { panic!("{} did not end within {PATIENCE:?}\n{stdout}{stderr}", self.name) };
+        Outcome { code: status.code(), stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // First so that it can end what it started; then for sure.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(10));
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Outcome {
+    /// The outcome, if the command ended with this code.
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The ledger: the last line of `up --until-idle --json`.
+    #[track_caller]
+    pub fn ledger(&self) -> Value {
+        let line = self.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}\n{}", self.stderr))
+    }
+}
+
+/// The program under test.
+fn waldo() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_waldo"))
+}
+
+/// Builds the Rust stages beside `waldo`: cargo builds only a package's own programs for its tests.
+fn build_stages() {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "waldo-debian", "--bins", "--target-dir"]);
+        let profile = waldo().parent().expect("target/PROFILE");
+        build.arg(profile.parent().expect("target")).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo").success(), "the stages don't build");
+    });
+}
+
+/// The first of a block of ports that nobody else uses, below those that the system gives to whoever connects.
+fn free_ports() -> u16 {
+    const BLOCKS: u16 = 1000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..BLOCKS {
+        // Each test process begins elsewhere: between this look and the use another one might take the same block.
+        let block =
+            (NEXT.fetch_add(1, Ordering::Relaxed) + (std::process::id() % u32::from(BLOCKS)) as u16 * 7) % BLOCKS;
+        let base = 12_000 + block * PORTS;
+        let held: Vec<_> = (base..base + PORTS).map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok()).collect();
+        if held.len() == usize::from(PORTS) {
+            return base;
+        }
+    }
+    panic!("no free ports from 12000 on")
+}
