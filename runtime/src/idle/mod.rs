@@ -16,7 +16,7 @@
 //! An edge lies within the pages of one server, so each server judges its own; only the order crosses servers: all
 //! first readings of all servers come before any second one.
 //!
-//! `tests/idle_model.rs` explores every interleaving of this rule, and of simpler ones that are wrong.
+//! `tests/idle_model` explores every interleaving of this rule, and of simpler ones that are wrong.
 
 mod pages;
 
