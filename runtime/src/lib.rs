@@ -2,4 +2,6 @@
 
 pub mod exec;
 pub mod idle;
+pub mod portal;
+pub mod spool;
 pub mod sys;

@@ -1,0 +1,503 @@
+//! The portal: the process through which keyed flows enter a server.
+//!
+//! One thread, one loop: take in from links and clients, hand on what the spool holds, give receipts, wait. A record's
+//! way, and what is counted when:
+//!
+//! ```text
+//! link ── number and `Accepted` ── `Spool` sent ── (receipt) ── channel or link sent ── `Spool` done
+//! ```
+//!
+//! The number goes first: a portal that is killed in the middle of a batch has lost records of it, and knows how many,
+//! but has repeated none.
+
+mod destination;
+mod entrance;
+mod quarantine;
+
+use std::{
+    os::fd::AsRawFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use destination::Destination;
+use entrance::Entrance;
+use quarantine::Quarantine;
+use waldo_sdk::{
+    Result,
+    control::{FromProcess, ToProcess},
+    guide::{FlowGuide, Guide, ServerIndex},
+    outbox::Links,
+    outlet::Outlet,
+    page::{Kind as SlotKind, Page, Slot},
+    service::Control,
+    socket,
+    stage::{Pause, catch_termination, from_environment, read_guide},
+    wire::{self, RecordRef},
+    wiring::{Carried, Doors, Place, Placed},
+};
+use zmq::{Context, POLLIN, PollItem, Socket};
+
+use crate::spool::{Budget, Bytes};
+
+/// How many messages are taken from links, or from clients, before anything else gets its turn.
+const ROUND: usize = 128;
+/// How long a portal that has nothing to do sleeps at most. Milliseconds.
+const QUIET: i64 = 50;
+/// What a link's message may have beyond one record. Bytes.
+const MESSAGE_SLACK: u64 = 1024 * 1024;
+/// How long a portal that stops waits for receipts of what it has forwarded.
+const LAST_RECEIPTS: Duration = Duration::from_secs(2);
+
+/// One flow, as this portal carries it.
+struct Flow {
+    carried: Carried,
+    guide: FlowGuide,
+    received: Slot,
+    from_clients: Slot,
+    rejected: Slot,
+    locals: Vec<Destination>,
+    /// By server; `None` for this one and for servers that own no key.
+    forwards: Vec<Option<Destination>>,
+}
+
+/// A portal and all that it holds.
+struct Portal {
+    place: Place,
+    doors: Doors,
+    guide: Guide,
+    own_server: Option<ServerIndex>,
+    page: Page,
+    flows: Vec<Flow>,
+    outlet: Outlet,
+    links: Links,
+    budget: Budget,
+    entrance: Entrance,
+    clients: Option<Socket>,
+    quarantine: Quarantine,
+    holding: bool,
+    stopping: bool,
+    said_trouble: bool,
+}
+
+/// Runs the portal that the launcher started this process for, until it is asked to stop.
+pub fn run() -> Result<()> {
+    let (placed, incarnation) = from_environment()?;
+    let term = catch_termination()?;
+    let Placed { place, wiring, .. } = placed;
+    let Some(doors) = wiring.portal else {
+        return Err(waldo_sdk::Error::File {
+            path: place.directory(&place.process).join("wiring.json"),
+            reason: "not the wiring of a portal".to_owned(),
+        });
+    };
+    let context = Context::new();
+    let mut control = Control::new(place.control(), place.process.clone(), place.generation, incarnation);
+    let mut portal = Portal::open(&context, place, doors, incarnation)?;
+    portal.page.set_bound(incarnation);
+    portal.page.set_ready();
+    control.connect(Instant::now());
+    control.say_ready();
+    portal.work(&mut control, &term)?;
+    portal.leave()
+}
+
+impl Portal {
+    fn open(context: &Context, place: Place, doors: Doors, incarnation: u64) -> Result<Self> {
+        let guide = read_guide(&place.guide)?;
+        let page_path = place.page(&place.process);
+        let page = Page::open(&page_path).map_err(io(format!("open {}", page_path.display())))?;
+        let own_server = guide.servers.iter().position(|server| *server == place.server).map(|at| at as ServerIndex);
+        let mut outlet = Outlet::new(&place, incarnation);
+        let mut links = Links::new(&place, incarnation);
+        let mut budget = Budget::new(doors.spool);
+        let mut flows = Vec::with_capacity(doors.flows.len());
+        for carried in &doors.flows {
+            let Some(flow_guide) = guide.flows.get(&carried.flow).cloned() else {
+                let reason = format!("no guide for flow {}", carried.flow);
+                return Err(waldo_sdk::Error::File { path: place.guide.clone(), reason });
+            };
+            let mut at = destination::Opening {
+                context,
+                place: &place,
+                page: &page,
+                guide: &guide,
+                outlet: &mut outlet,
+                links: &mut links,
+                budget: &mut budget,
+            };
+            let locals: Vec<Destination> =
+                carried.consumers.iter().map(|consumer| at.local(&carried.flow, consumer)).collect::<Result<_>>()?;
+            let mut forwards: Vec<Option<Destination>> = guide.servers.iter().map(|_| None).collect();
+            for owner in guide.owners(&flow_guide) {
+                if Some(owner) != own_server {
+                    forwards[usize::from(owner)] = Some(at.forward(&carried.flow, &flow_guide, owner)?);
+                }
+            }
+            let count = |what: &str| {
+                let name = format!("{what} {}", carried.flow);
+                page.slot(SlotKind::Count, &name).map_err(io(name))
+            };
+            flows.push(Flow {
+                received: count("received")?,
+                from_clients: count("clients")?,
+                rejected: count("rejected")?,
+                carried: carried.clone(),
+                guide: flow_guide,
+                locals,
+                forwards,
+            });
+        }
+        let largest = doors.flows.iter().map(|flow| flow.max_record).max().unwrap_or(0);
+        let greatest = i64::try_from(largest + MESSAGE_SLACK).unwrap_or(i64::MAX);
+        let entrance = Entrance::new(socket::portal_links(context, &doors.links, greatest)?, &page, &place)?;
+        let clients = match &doors.clients {
+            Some(endpoint) => Some(socket::portal_clients(context, endpoint, greatest)?),
+            None => None,
+        };
+        let quarantine = Quarantine::new(place.spool.join("rejects"));
+        let mut portal = Self {
+            place,
+            doors,
+            guide,
+            own_server,
+            page,
+            flows,
+            outlet,
+            links,
+            budget,
+            entrance,
+            clients,
+            quarantine,
+            holding: false,
+            stopping: false,
+            said_trouble: false,
+        };
+        portal.account_for_the_dead();
+        Ok(portal)
+    }
+
+    /// What a killed portal had numbered but not yet put into the spool is lost, and is counted so.
+    fn account_for_the_dead(&mut self) {
+        for flow in &mut self.flows {
+            let taken = self.entrance.accepted(&flow.carried.flow) + flow.from_clients.done();
+            let forwarded: u64 = flow.forwards.iter().flatten().map(Destination::ever_appended).sum();
+            for local in &mut flow.locals {
+                let missing = taken.saturating_sub(forwarded + local.ever_appended());
+                local.write_off_unseen(missing);
+            }
+        }
+    }
+
+    fn work(&mut self, control: &mut Control, term: &Arc<AtomicBool>) -> Result<()> {
+        let mut pause = Pause::new();
+        while !self.stopping {
+            let now = Instant::now();
+            control.connect(now);
+            for message in control.hear() {
+                self.obey(control, &message)?;
+            }
+            self.stopping |= term.load(Ordering::Acquire);
+            let mut moved = self.take_from_links()?;
+            moved |= self.take_from_clients()?;
+            if !self.holding {
+                moved |= self.hand_on()?;
+            }
+            self.entrance.give_receipts(now);
+            self.outlet.flush_all()?;
+            for link in self.links.all() {
+                link.flush_all()?;
+            }
+            self.tend(control, now)?;
+            self.page.beat();
+            if moved {
+                pause = Pause::new();
+            } else if self.has_backlog() {
+                // Receivers' credit comes back through their pages, which can't be polled.
+                pause.wait();
+            } else {
+                self.wait(control);
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, control: &mut Control, message: &ToProcess) -> Result<()> {
+        match *message {
+            ToProcess::Gate { closed } => {
+                self.holding = closed;
+                self.outlet.flush_all()?;
+                self.page.set_gate(closed);
+                control.say(FromProcess::Gate { closed });
+            }
+            ToProcess::Finish => control.say(FromProcess::Finished),
+            ToProcess::Stop => self.stopping = true,
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, for_clients: bool) -> bool {
+        self.budget.has_room(for_clients)
+            && self
+                .flows
+                .iter()
+                .all(|flow| flow.locals.iter().chain(flow.forwards.iter().flatten()).all(Destination::disk_takes))
+    }
+
+    fn take_from_links(&mut self) -> Result<bool> {
+        let mut moved = false;
+        for _ in 0..ROUND {
+            if !self.has_room(false) {
+                break;
+            }
+            let Some(batch) = self.entrance.take(&mut self.quarantine)? else { break };
+            moved = true;
+            let Some(index) = self.flows.iter().position(|flow| flow.carried.flow == batch.flow) else {
+                self.entrance.reject(&batch, "a flow that this portal does not carry", &mut self.quarantine);
+                continue;
+            };
+            let Some(count) = self.entrance.number(&self.page, &batch)? else { continue };
+            self.flows[index].received.add_done(u64::from(count));
+            let records_at = if count == batch.count {
+                batch.records_at
+            } else {
+                // The first part of it is here already.
+                wire::skip_records(&batch.message, batch.records_at, batch.count - count).unwrap_or(batch.records_at)
+            };
+            let bytes = Bytes::Message(Arc::clone(&batch.message), records_at);
+            self.keep(index, &bytes, count, batch.version);
+        }
+        Ok(moved)
+    }
+
+    /// Puts records into the spool for whom they are for.
+    fn keep(&mut self, index: usize, bytes: &Bytes, count: u32, version: u64) {
+        let Self { flows, guide, own_server, budget, .. } = self;
+        let flow = &mut flows[index];
+        // Guided by the same guide: they are for this server.
+        if version == flow.guide.version {
+            for local in &mut flow.locals {
+                local.append(bytes, count, budget);
+            }
+            return;
+        }
+        let mut by_server: Vec<(Vec<u8>, u32)> = vec![(Vec::new(), 0); guide.servers.len()];
+        let mut at = 0;
+        while let Ok((record, next)) = wire::read_record(bytes.get(), at) {
+            let (records, count) = &mut by_server[usize::from(guide.owner(&flow.guide, record.key))];
+            records.extend_from_slice(&bytes.get()[at..next]);
+            *count += 1;
+            at = next;
+        }
+        for (server, (records, count)) in by_server.into_iter().enumerate().filter(|(_, (_, count))| *count > 0) {
+            let bytes = Bytes::Owned(Arc::new(records));
+            if own_server.map(usize::from) == Some(server) {
+                for local in &mut flow.locals {
+                    local.append(&bytes, count, budget);
+                }
+            } else if let Some(forward) = &mut flow.forwards[server] {
+                forward.append(&bytes, count, budget);
+            }
+        }
+    }
+
+    fn take_from_clients(&mut self) -> Result<bool> {
+        if self.clients.is_none() {
+            return Ok(false);
+        }
+        let mut gathered: Vec<(Vec<u8>, u32)> = vec![(Vec::new(), 0); self.flows.len()];
+        let mut moved = false;
+        for _ in 0..ROUND * 4 {
+            if !self.has_room(true) {
+                break;
+            }
+            let Some(frames) = self.client_message()? else { break };
+            moved = true;
+            self.gather(&frames, &mut gathered);
+        }
+        for (index, (records, count)) in gathered.into_iter().enumerate().filter(|(_, (_, count))| *count > 0) {
+            let flow = &self.flows[index];
+            flow.received.add_done(u64::from(count));
+            flow.from_clients.add_done(u64::from(count));
+            // No version is as old as this one: each record is guided here.
+            self.keep(index, &Bytes::Owned(Arc::new(records)), count, 0);
+        }
+        Ok(moved)
+    }
+
+    /// The next message of a client; of one with more than three frames only the first four are kept.
+    fn client_message(&self) -> Result<Option<Vec<zmq::Message>>> {
+        let Some(clients) = &self.clients else { return Ok(None) };
+        let mut frames = Vec::with_capacity(3);
+        loop {
+            match clients.recv_msg(zmq::DONTWAIT) {
+                Ok(frame) => {
+                    let more = frame.get_more();
+                    if frames.len() < 4 {
+                        frames.push(frame);
+                    }
+                    if !more {
+                        return Ok(Some(frames));
+                    }
+                }
+                Err(zmq::Error::EAGAIN) => return Ok(None),
+                Err(zmq::Error::EINTR) => {}
+                Err(source) => {
+                    return Err(waldo_sdk::Error::Zmq { doing: "receive from clients".to_owned(), source });
+                }
+            }
+        }
+    }
+
+    /// Adds a client's message to the records of its flow, or counts it as rejected.
+    fn gather(&mut self, frames: &[zmq::Message], gathered: &mut [(Vec<u8>, u32)]) {
+        let (index, key, payload) = match frames {
+            [flow, key, payload] => {
+                let found = self.flows.iter().position(|known| known.carried.flow.as_bytes() == &flow[..]);
+                (found, Some(&key[..]), &payload[..])
+            }
+            [payload] if self.flows.len() == 1 => (Some(0), None, &payload[..]),
+            _ => {
+                let first = frames.first().map_or(&[][..], |frame| &frame[..]);
+                return self.reject_client(None, &format!("{} frames, not 3", frames.len()), first);
+            }
+        };
+        let Some(index) = index else {
+            return self.reject_client(None, "a flow that this portal does not carry", &frames[0]);
+        };
+        let carried = &self.flows[index].carried;
+        if !carried.from_clients {
+            return self.reject_client(Some(index), "the flow does not come from clients", payload);
+        }
+        let found = match (carried.key.find(payload), key) {
+            (Ok(Some(found)), _) => found,
+            (Ok(None), Some(stated)) => stated.into(),
+            (Ok(None), None) => return self.reject_client(Some(index), "no key: the sender states it", payload),
+            (Err(reason), _) => return self.reject_client(Some(index), &reason, payload),
+        };
+        if found.len() > wire::MAX_KEY || (found.len() + payload.len()) as u64 > carried.max_record {
+            return self.reject_client(Some(index), "larger than the flow's max_record", payload);
+        }
+        let (records, count) = &mut gathered[index];
+        wire::write_record(records, RecordRef { key: &found, payload, passes: wire::Passes::NONE });
+        *count += 1;
+    }
+
+    fn reject_client(&mut self, flow: Option<usize>, reason: &str, sample: &[u8]) {
+        match flow {
+            Some(index) => self.flows[index].rejected.add_done(1),
+            None => self.entrance.rejected().add_done(1),
+        }
+        self.quarantine.keep("client", reason, sample);
+    }
+
+    fn hand_on(&mut self) -> Result<bool> {
+        let Self { flows, outlet, links, budget, .. } = self;
+        let mut moved = false;
+        for flow in flows {
+            for destination in flow.locals.iter_mut().chain(flow.forwards.iter_mut().flatten()) {
+                moved |= destination.hand_on(outlet, links, budget)?;
+            }
+        }
+        Ok(moved)
+    }
+
+    fn has_backlog(&self) -> bool {
+        let held = |destination: &Destination| destination.held() > 0;
+        !self.holding
+            && self.flows.iter().any(|flow| flow.locals.iter().chain(flow.forwards.iter().flatten()).any(held))
+    }
+
+    fn tend(&mut self, control: &mut Control, now: Instant) -> Result<()> {
+        self.outlet.tend(now)?;
+        for link in self.links.all() {
+            link.tend(now)?;
+        }
+        let mut trouble = None;
+        for flow in &mut self.flows {
+            for destination in flow.locals.iter_mut().chain(flow.forwards.iter_mut().flatten()) {
+                if let Some(text) = destination.retry(&mut self.budget) {
+                    trouble = Some(format!("the spool of flow {} refuses records: {text}", flow.carried.flow));
+                }
+            }
+        }
+        if trouble.is_none() && !self.budget.has_room(false) {
+            let (memory, disk) = self.budget.used();
+            trouble = Some(format!(
+                "the spool is full ({memory} bytes in memory, {disk} on disk; limits {} and {}): senders wait",
+                self.doors.spool.memory, self.doors.spool.disk
+            ));
+        }
+        match trouble {
+            Some(text) if !self.said_trouble => {
+                eprintln!("{}: {text}", self.place.process);
+                control.say(FromProcess::Trouble { text });
+                self.said_trouble = true;
+            }
+            None if self.said_trouble => {
+                control.say(FromProcess::Trouble { text: String::new() });
+                self.said_trouble = false;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, control: &Control) {
+        let room = (self.has_room(false), self.has_room(true));
+        let mut timeout = if self.entrance.is_closing() || self.said_trouble { 10 } else { QUIET };
+        let mut items = Vec::with_capacity(3 + self.links.all().len());
+        if room.0 {
+            items.push(self.entrance.socket().as_poll_item(POLLIN));
+        }
+        if let (Some(clients), true) = (&self.clients, room.1) {
+            items.push(clients.as_poll_item(POLLIN));
+        }
+        if let Some(stream) = control.stream() {
+            items.push(PollItem::from_fd(stream.as_raw_fd(), POLLIN));
+        }
+        for link in self.links.all() {
+            if link.busy() {
+                timeout = timeout.min(20);
+            }
+            items.push(link.socket().as_poll_item(POLLIN));
+        }
+        // An interruption only means that the caller looks around sooner.
+        let _ = zmq::poll(&mut items, timeout);
+    }
+
+    /// Leaves: what is held goes to disk, what was forwarded gets its receipts if they come in time.
+    fn leave(mut self) -> Result<()> {
+        self.entrance.give_receipts(Instant::now());
+        self.outlet.flush_all()?;
+        let end = Instant::now() + LAST_RECEIPTS;
+        let mut pause = Pause::new();
+        loop {
+            let now = Instant::now();
+            let mut waiting = false;
+            for link in self.links.all() {
+                link.flush_all()?;
+                link.tend(now)?;
+                waiting |= !link.all_receipted();
+            }
+            if !waiting || now > end {
+                break;
+            }
+            pause.wait();
+        }
+        for flow in self.flows {
+            for destination in flow.locals.into_iter().chain(flow.forwards.into_iter().flatten()) {
+                destination.close(&mut self.budget)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> waldo_sdk::Error {
+    let doing = doing.into();
+    move |source| waldo_sdk::Error::Io { doing, source }
+}
