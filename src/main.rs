@@ -2,6 +2,7 @@
 
 mod exec;
 mod exit;
+mod launch;
 
 use std::process::ExitCode;
 
@@ -20,11 +21,14 @@ struct CommandLine {
 enum Command {
     #[command(name = "__exec", hide = true)]
     Exec(exec::Arguments),
+    #[command(name = "__launch", hide = true)]
+    Launch(launch::Arguments),
 }
 
 fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Exec(arguments) => exec::run(arguments),
+        Command::Launch(arguments) => launch::run(arguments),
     }
 }
 

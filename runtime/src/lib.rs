@@ -1,7 +1,10 @@
 //! From a plan to running processes: launcher, portal, spool, idle proof.
 
+pub mod control;
 pub mod exec;
 pub mod idle;
+pub mod launcher;
+pub mod paths;
 pub mod portal;
 pub mod spool;
 pub mod sys;

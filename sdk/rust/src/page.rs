@@ -26,6 +26,7 @@ use std::{
 };
 
 use memmap2::{MmapOptions, MmapRaw};
+use serde::{Deserialize, Serialize};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"waldopg1");
 const SLOT_BYTES: usize = 192;
@@ -34,7 +35,8 @@ const NAME_AT: usize = 66;
 pub const MAX_NAME: usize = SLOT_BYTES - NAME_AT;
 
 /// What a slot counts. Names are of processes on the same server unless they have a slash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Kind {
     /// `flow>receiver`: `sent` records to an inbox.
@@ -148,7 +150,7 @@ pub enum Progress {
 }
 
 /// A slot's contents at one moment; each number was read on its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// What it counts.
     pub kind: Kind,

@@ -1,0 +1,487 @@
+//! The launcher's rim: one loop that waits for signals, messages, ends of processes and time, asks the machine what to
+//! do, and does it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io::{Read, Write},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::wait::WaitStatus,
+};
+use signal_hook::{
+    consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM},
+    low_level::pipe,
+};
+use waldo_compiler::plan::{Plan, ProcessPlan, ServerPlan};
+use waldo_sdk::{
+    control::{Envelope, FromProcess},
+    page::Page,
+};
+
+use super::{
+    LaunchError, Options,
+    lines::Lines,
+    logs,
+    machine::{Effect, Event, Machine},
+    spawn::Spawner,
+    state::{Ended, Moment, Process, ProcessIndex},
+};
+use crate::{
+    control::{Answer, Command, ProcessStatus, Request, ServerStatus},
+    idle::{Pages, Scope},
+    paths::ServerPaths,
+    sys,
+};
+
+/// The longest wait, so that a lost wake-up costs no more than this. Milliseconds.
+const LONGEST_WAIT: u64 = 1_000;
+/// How often the pages are read while the stages work off what is there. Milliseconds.
+const LOOK_AGAIN: u64 = 5;
+/// How long stages may work things off when a server stops, at most. Milliseconds.
+const LONGEST_DRAIN: u64 = 5_000;
+/// How often logs are looked at and rates taken. Milliseconds.
+const CHORES: u64 = 1_000;
+
+/// A launcher at work.
+pub struct Driver {
+    began: Instant,
+    machine: Machine,
+    plans: Vec<ProcessPlan>,
+    pages: Vec<Page>,
+    idle: Pages,
+    spawner: Spawner,
+    places: ServerPaths,
+    identity: Identity,
+    running: HashMap<i32, ProcessIndex>,
+    commands: UnixListener,
+    processes: UnixListener,
+    callers: Vec<Lines>,
+    members: Vec<(Lines, Option<ProcessIndex>)>,
+    ends: UnixStream,
+    stops: UnixStream,
+    /// Whether the launcher stops when the command that started it ends.
+    attached: bool,
+    asked_to_stop: bool,
+    draining: bool,
+    leaving: bool,
+    chores_at: Moment,
+    received: Vec<u64>,
+    rates: Vec<u64>,
+}
+
+/// Which plan of which server this is.
+struct Identity {
+    topology: String,
+    namespace: String,
+    server: String,
+    generation: u64,
+    digest: String,
+}
+
+impl Driver {
+    /// Binds the sockets and catches the signals; starts nothing.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn new(
+        options: &Options,
+        plan: &Plan,
+        server: &ServerPlan,
+        places: &ServerPaths,
+        pages: Vec<Page>,
+    ) -> Result<Self, LaunchError> {
+        let listen = |path: std::path::PathBuf| {
+            let listener = UnixListener::bind(&path).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            });
+            listener.map_err(LaunchError::io(format!("listen at {}", path.display())))
+        };
+        let mut idle = Pages::new(&options.server);
+        for (process, page) in server.processes.iter().zip(&pages) {
+            idle.watch(&process.name, page.clone());
+        }
+        let processes: Vec<Process> = server.processes.iter().map(Process::new).collect();
+        Ok(Self {
+            began: Instant::now(),
+            received: vec![0; processes.len()],
+            rates: vec![0; processes.len()],
+            machine: Machine::new(processes, plan.idle_timeout.min(LONGEST_DRAIN)),
+            plans: server.processes.clone(),
+            pages,
+            idle,
+            spawner: Spawner::new(options, plan, places).map_err(LaunchError::io("find this program"))?,
+            places: places.clone(),
+            identity: Identity {
+                topology: plan.topology.clone(),
+                namespace: plan.namespace.clone(),
+                server: options.server.clone(),
+                generation: options.generation,
+                digest: plan.digest.clone(),
+            },
+            running: HashMap::new(),
+            processes: listen(places.processes())?,
+            commands: listen(places.commands())?,
+            callers: Vec::new(),
+            members: Vec::new(),
+            ends: signals(&[SIGCHLD])?,
+            stops: signals(&[SIGTERM, SIGINT, SIGHUP])?,
+            attached: options.attached,
+            asked_to_stop: false,
+            draining: false,
+            leaving: false,
+            chores_at: CHORES,
+        })
+    }
+
+    /// Runs the server until nothing of it runs any more.
+    ///
+    /// # Errors
+    /// If waiting fails.
+    pub fn run(mut self) -> Result<(), LaunchError> {
+        self.take_in(Event::Begin);
+        while !self.leaving {
+            self.wait()?;
+            self.hear_signals();
+            self.hear_ends();
+            self.hear_commander();
+            self.hear_callers();
+            self.hear_members();
+            if self.draining && self.idle.prove(Scope::Stages).is_idle() {
+                self.draining = false;
+                self.take_in(Event::Drained);
+            }
+            if self.machine.next_deadline().is_some_and(|deadline| deadline <= self.now()) {
+                self.take_in(Event::Tick);
+            }
+            if self.chores_at <= self.now() {
+                self.do_chores();
+            }
+        }
+        self.callers.iter_mut().for_each(Lines::flush);
+        self.note("stopped");
+        Ok(())
+    }
+
+    fn now(&self) -> Moment {
+        self.began.elapsed().as_millis() as Moment
+    }
+
+    /// A line for the launcher's own log.
+    fn note(&self, what: &str) {
+        let seconds = self.began.elapsed().as_secs_f64();
+        // A log that can't be written is no reason to stop a server.
+        let _ = writeln!(std::io::stderr(), "[{seconds:9.3}] {what}");
+    }
+
+    fn wait(&self) -> Result<(), LaunchError> {
+        let now = self.now();
+        let due = self.machine.next_deadline().map_or(LONGEST_WAIT, |deadline| deadline.saturating_sub(now));
+        let due = due.min(self.chores_at.saturating_sub(now)).min(LONGEST_WAIT);
+        let due = if self.draining { due.min(LOOK_AGAIN) } else { due };
+        let stdin = std::io::stdin();
+        let mut watched: Vec<BorrowedFd> =
+            vec![self.ends.as_fd(), self.stops.as_fd(), self.commands.as_fd(), self.processes.as_fd()];
+        if self.attached && !self.asked_to_stop {
+            watched.push(stdin.as_fd());
+        }
+        let mut watched: Vec<PollFd> = watched.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let connections = self.callers.iter().chain(self.members.iter().map(|(lines, _)| lines));
+        watched.extend(connections.map(|lines| {
+            let writing = if lines.wants_to_write() { PollFlags::POLLOUT } else { PollFlags::empty() };
+            PollFd::new(lines.as_fd(), PollFlags::POLLIN | writing)
+        }));
+        let timeout = PollTimeout::try_from(Duration::from_millis(due)).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut watched, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(LaunchError::io("wait for events")(error)),
+        }
+    }
+
+    /// Lets the machine decide about an event, and about all that follows from doing what it says.
+    fn take_in(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let effects = self.machine.handle(self.now(), event);
+            events.extend(effects.into_iter().filter_map(|effect| self.perform(effect)));
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Start { process, incarnation } => return Some(self.start(process, incarnation)),
+            Effect::Tell { process, message } => {
+                let envelope = Envelope {
+                    generation: self.identity.generation,
+                    incarnation: self.machine.processes()[process.0].incarnation,
+                    message,
+                };
+                for (lines, _) in self.members.iter_mut().filter(|(_, member)| *member == Some(process)) {
+                    lines.write(&envelope);
+                }
+            }
+            Effect::Signal { process } => self.signal(process),
+            Effect::Kill { process } => {
+                if let Some(pid) = self.machine.processes()[process.0].pid() {
+                    self.note(&format!("{}: killed", self.plans[process.0].name));
+                    let _ = sys::process::kill_group(pid);
+                }
+            }
+            Effect::WatchDrain => self.draining = true,
+            Effect::Leave => self.leaving = true,
+        }
+        None
+    }
+
+    fn start(&mut self, process: ProcessIndex, incarnation: u64) -> Event {
+        let plan = &self.plans[process.0];
+        self.pages[process.0].begin_incarnation(incarnation);
+        match self.spawner.start(plan, incarnation) {
+            Ok(pid) => {
+                self.note(&format!("{}: started as process {pid}, incarnation {incarnation}", plan.name));
+                self.running.insert(pid, process);
+                Event::Started { process, pid }
+            }
+            Err(error) => {
+                self.note(&format!("{}: not started: {error}", plan.name));
+                Event::NotStarted { process, why: error.to_string() }
+            }
+        }
+    }
+
+    fn signal(&self, process: ProcessIndex) {
+        let plan = &self.plans[process.0];
+        let signal = sys::signal_named(&plan.stop.signal).unwrap_or(nix::sys::signal::Signal::SIGTERM);
+        if let Some(pid) = self.machine.processes()[process.0].pid() {
+            self.note(&format!("{}: sent {signal}", plan.name));
+            let _ = sys::process::signal(pid, signal);
+        }
+    }
+
+    fn hear_signals(&mut self) {
+        for _ in 0..drain(&mut self.stops) {
+            let again = std::mem::replace(&mut self.asked_to_stop, true);
+            self.note(if again { "asked to stop again: killing" } else { "asked to stop by a signal" });
+            self.take_in(Event::Stop { now: again });
+        }
+    }
+
+    fn hear_ends(&mut self) {
+        drain(&mut self.ends);
+        while let Some(pid) = sys::process::ended_child() {
+            let process = self.running.remove(&pid);
+            if process.is_some() {
+                // While it is a zombie its group is still its own, so this hits nobody else.
+                let _ = sys::process::kill_group(pid);
+            }
+            let Some(status) = sys::process::reap(pid) else { return };
+            let Some(process) = process else { continue };
+            let ended = match status {
+                WaitStatus::Exited(_, status) => Ended::Status(status),
+                WaitStatus::Signaled(_, signal, _) => Ended::Signal(signal.as_str()),
+                _ => continue,
+            };
+            self.end_strays_of(process);
+            self.members.retain(|(_, member)| *member != Some(process));
+            self.note(&format!("{}: {ended}", self.plans[process.0].name));
+            self.take_in(Event::Ended { process, ended });
+        }
+    }
+
+    /// Ends what an ended process started outside its group: the next incarnation must be alone.
+    fn end_strays_of(&self, process: ProcessIndex) {
+        let directory = self.places.process(&self.plans[process.0].name);
+        let children = sys::process::own_children();
+        for pid in children.into_iter().filter(|pid| !self.running.contains_key(pid)) {
+            if sys::process::wiring_below(pid, &directory) {
+                let _ = sys::process::signal(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// The command that started this launcher holds the other end of stdin; nothing is ever written there.
+    fn hear_commander(&mut self) {
+        if !self.attached || self.asked_to_stop {
+            return;
+        }
+        let stdin = std::io::stdin();
+        let mut watched = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut watched, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+            self.asked_to_stop = true;
+            self.note("the command that started this launcher has ended: stopping");
+            self.take_in(Event::Stop { now: false });
+        }
+    }
+
+    fn hear_callers(&mut self) {
+        while let Some(lines) = Lines::accept(&self.commands) {
+            self.callers.push(lines);
+        }
+        let mut callers = std::mem::take(&mut self.callers);
+        for caller in &mut callers {
+            caller.flush();
+            for line in caller.read() {
+                let answer = match serde_json::from_slice::<Request>(&line) {
+                    Ok(request) => self.answer(request),
+                    Err(error) => Answer::Refused(format!("not a request: {error}")),
+                };
+                caller.write(&answer);
+            }
+        }
+        callers.retain(|caller| !caller.is_broken());
+        self.callers.append(&mut callers);
+    }
+
+    fn answer(&mut self, request: Request) -> Answer {
+        let live = self.identity.generation;
+        if request.generation.is_some_and(|generation| generation != live) {
+            return Answer::Refused(format!("plan {live} is live here"));
+        }
+        let event = match request.command {
+            Command::Status => return Answer::Status(Box::new(self.status())),
+            Command::ReadDone => return Answer::Done(self.idle.read_done()),
+            Command::ReadSent { first } => {
+                let second = self.idle.read_sent();
+                return Answer::Judged(self.idle.verdict(&first, &second, Scope::All));
+            }
+            Command::Detach => {
+                self.attached = false;
+                return Answer::Accepted;
+            }
+            Command::StartSources => Event::StartSources,
+            Command::Gate { closed } => Event::Gate { closed },
+            Command::Finish { stage } => Event::Finish { stage },
+            Command::StopStages => Event::StopStages,
+            Command::Stop { now } => {
+                self.asked_to_stop = true;
+                Event::Stop { now }
+            }
+        };
+        self.note(&format!("asked for: {event:?}"));
+        self.take_in(event);
+        Answer::Accepted
+    }
+
+    fn hear_members(&mut self) {
+        while let Some(lines) = Lines::accept(&self.processes) {
+            self.members.push((lines, None));
+        }
+        let mut said = Vec::new();
+        for (lines, member) in &mut self.members {
+            lines.flush();
+            for line in lines.read() {
+                let Ok(envelope) = serde_json::from_slice::<Envelope<FromProcess>>(&line) else { continue };
+                if envelope.generation != self.identity.generation {
+                    continue;
+                }
+                if let FromProcess::Hello { process, .. } = &envelope.message {
+                    *member = self.plans.iter().position(|plan| plan.name == *process).map(ProcessIndex);
+                }
+                if let Some(process) = *member {
+                    said.push(Event::Said { process, incarnation: envelope.incarnation, message: envelope.message });
+                }
+            }
+        }
+        self.members.retain(|(lines, _)| !lines.is_broken());
+        for event in said {
+            if let Event::Said { process, message: FromProcess::Trouble { text }, .. } = &event {
+                self.note(&format!("{}: {text}", self.plans[process.0].name));
+            }
+            self.take_in(event);
+        }
+    }
+
+    fn do_chores(&mut self) {
+        let now = self.now();
+        let elapsed = (now + CHORES).saturating_sub(self.chores_at).max(1);
+        self.chores_at = now + CHORES;
+        for index in 0..self.plans.len() {
+            let received = received(&self.pages[index]);
+            self.rates[index] = received.saturating_sub(self.received[index]) * 1_000 / elapsed;
+            self.received[index] = received;
+            let log = self.places.log(&self.plans[index].name);
+            if let Err(error) = logs::rotate(&log, logs::LARGEST) {
+                self.note(&format!("cannot rotate {}: {error}", log.display()));
+            }
+        }
+    }
+
+    fn status(&self) -> ServerStatus {
+        let processes = self.machine.processes();
+        let portals = processes.iter().zip(&self.rates).filter(|(process, _)| process.role == super::Role::Portal);
+        ServerStatus {
+            topology: self.identity.topology.clone(),
+            namespace: self.identity.namespace.clone(),
+            server: self.identity.server.clone(),
+            generation: self.identity.generation,
+            digest: self.identity.digest.clone(),
+            pid: nix::unistd::getpid().as_raw(),
+            phase: self.machine.phase().stand(),
+            attached: self.attached,
+            rates: portals.map(|(process, &rate)| (process.name.clone(), rate)).collect(),
+            processes: processes
+                .iter()
+                .zip(&self.pages)
+                .map(|(process, page)| self.process_status(process, page))
+                .collect(),
+        }
+    }
+
+    fn process_status(&self, process: &Process, page: &Page) -> ProcessStatus {
+        ProcessStatus {
+            name: process.name.clone(),
+            stage: process.stage.clone(),
+            role: process.role,
+            state: process.word().to_owned(),
+            detail: process.detail(),
+            pid: process.pid(),
+            incarnation: process.incarnation,
+            restarts: process.restarts(),
+            failed_starts: process.failed_starts,
+            ended: process.ended.as_ref().map(ToString::to_string),
+            gate_closed: process.gate_closed,
+            finish_done: process.finish == super::Finish::Done,
+            entries: page.entries(),
+            log: self.places.log(&process.name),
+        }
+    }
+}
+
+/// Records that a portal has taken in, as its page says.
+fn received(page: &Page) -> u64 {
+    let counts = page.entries().into_iter();
+    counts
+        .filter(|entry| entry.kind == waldo_sdk::page::Kind::Count && entry.name.starts_with("received "))
+        .map(|entry| entry.done)
+        .sum()
+}
+
+/// A stream that gets a byte for each of these signals.
+fn signals(numbers: &[i32]) -> Result<UnixStream, LaunchError> {
+    let catch = || {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        for &number in numbers {
+            pipe::register(number, write.try_clone()?)?;
+        }
+        Ok(read)
+    };
+    catch().map_err(LaunchError::io::<std::io::Error>("catch signals"))
+}
+
+/// Takes all bytes that are there; answers how many.
+fn drain(stream: &mut UnixStream) -> usize {
+    let mut buffer = [0; 64];
+    let mut count = 0;
+    while let Ok(more @ 1..) = stream.read(&mut buffer) {
+        count += more;
+    }
+    count
+}

@@ -1,0 +1,474 @@
+//! What a launcher decides: (state, event) → effects. No clock, no process, no socket.
+//!
+//! ```text
+//! StartingPortals → StartingStages → Standing → Flowing
+//!        └───────────────┴──────────────┴──────────┴─→ Gating → Draining → StagesLeaving
+//!                                                        → PortalsHolding → PortalsLeaving → Gone
+//! ```
+//!
+//! Every state that waits has a deadline: [`Machine::next_deadline`] says when to come with [`Event::Tick`].
+
+use waldo_compiler::plan::RestartPolicy;
+use waldo_sdk::control::{FromProcess, ToProcess};
+
+use super::state::{Ended, Finish, Moment, Phase, Process, ProcessIndex, Role, State, Step};
+
+/// The first pause before a start, after a start that was made at once. Milliseconds.
+const FIRST_PAUSE: u64 = 50;
+/// A process that has been ready for so long has its next restart at once again. Milliseconds.
+const STEADY: u64 = 10_000;
+/// How long a process may take to leave when asked, before its stop signal follows. Milliseconds.
+const ASKED: u64 = 200;
+/// How long sources and portals may take to close their gates. Milliseconds.
+const GATING: u64 = 1_000;
+/// How long portals stay for the other servers after the stages have left. Milliseconds.
+const HOLDING: u64 = 30_000;
+/// How long a killed process may take to be gone before it is left behind. Milliseconds.
+const KILLED: u64 = 2_000;
+
+/// Something that has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The launcher is set up.
+    Begin,
+    /// A process was started.
+    Started {
+        /// Which.
+        process: ProcessIndex,
+        /// As this process of the system.
+        pid: i32,
+    },
+    /// A process couldn't be started.
+    NotStarted {
+        /// Which.
+        process: ProcessIndex,
+        /// What the system says.
+        why: String,
+    },
+    /// A process has ended and nothing of its group is left.
+    Ended {
+        /// Which.
+        process: ProcessIndex,
+        /// How.
+        ended: Ended,
+    },
+    /// A process has said something.
+    Said {
+        /// Which.
+        process: ProcessIndex,
+        /// The incarnation that said it.
+        incarnation: u64,
+        /// What.
+        message: FromProcess,
+    },
+    /// Everything else on every server is ready: sources may start.
+    StartSources,
+    /// Close or open the gates of sources and portals.
+    Gate {
+        /// Whether to close.
+        closed: bool,
+    },
+    /// No more input will come to this stage.
+    Finish {
+        /// Its name.
+        stage: String,
+    },
+    /// Stop sources and stages; the portals hold, and stay.
+    StopStages,
+    /// Stop everything. A second time, or with `now`: kill what is left.
+    Stop {
+        /// Whether to kill at once.
+        now: bool,
+    },
+    /// The stages have nothing more to work off.
+    Drained,
+    /// Time has passed.
+    Tick,
+}
+
+/// Something to be done by the driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Start it; answered by [`Event::Started`] or [`Event::NotStarted`].
+    Start {
+        /// Which.
+        process: ProcessIndex,
+        /// Its new incarnation.
+        incarnation: u64,
+    },
+    /// Say something to it.
+    Tell {
+        /// Which.
+        process: ProcessIndex,
+        /// What.
+        message: ToProcess,
+    },
+    /// Send it its stop signal.
+    Signal {
+        /// Which.
+        process: ProcessIndex,
+    },
+    /// Kill its whole group.
+    Kill {
+        /// Which.
+        process: ProcessIndex,
+    },
+    /// Watch whether the stages still have something to work off; answered by [`Event::Drained`].
+    WatchDrain,
+    /// Nothing runs any more: leave.
+    Leave,
+}
+
+/// What a launcher knows, and how it goes on from there.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    processes: Vec<Process>,
+    phase: Phase,
+    drain: u64,
+    gate_closed: bool,
+    stop_portals: bool,
+    effects: Vec<Effect>,
+}
+
+impl Machine {
+    /// A server whose processes have not been started. `drain` is how long its stages may take to work off what is
+    /// there when it stops, in milliseconds.
+    pub fn new(processes: Vec<Process>, drain: u64) -> Self {
+        let phase = Phase::StartingPortals;
+        Self { processes, phase, drain, gate_closed: false, stop_portals: false, effects: Vec::new() }
+    }
+
+    /// The processes, in the order of the plan.
+    pub fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+
+    /// Where the server stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Takes in an event; answers what is to be done about it, in order.
+    pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Begin => self.start_all(Role::Portal),
+            Event::Started { process, pid } => self.started(now, process, pid),
+            Event::NotStarted { process, why } => self.ended(now, process, Ended::NotStarted(why)),
+            Event::Ended { process, ended } => self.ended(now, process, ended),
+            Event::Said { process, incarnation, message } => {
+                if self.processes[process.0].incarnation == incarnation {
+                    self.said(now, process, message);
+                }
+            }
+            Event::StartSources => {
+                if self.phase == Phase::Standing {
+                    self.phase = Phase::Flowing;
+                    self.start_all(Role::Source);
+                }
+            }
+            Event::Gate { closed } => self.gate(closed),
+            Event::Finish { stage } => self.finish(&stage),
+            Event::StopStages => self.begin_stop(now),
+            Event::Stop { now: false } => {
+                self.begin_stop(now);
+                self.stop_portals = true;
+            }
+            Event::Stop { now: true } => self.kill_all(now),
+            Event::Drained => {
+                if matches!(self.phase, Phase::Draining { .. }) {
+                    self.stop_stages(now);
+                }
+            }
+            Event::Tick => {}
+        }
+        self.tick(now);
+        self.advance(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When something is due, if nothing happens before.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let processes = self.processes.iter().filter_map(|process| match process.state {
+            State::Starting { deadline, .. } | State::Leaving { deadline, .. } => Some(deadline),
+            State::BackingOff { until } => Some(until),
+            _ => None,
+        });
+        let phase = match self.phase {
+            Phase::Gating { deadline } | Phase::Draining { deadline } | Phase::PortalsHolding { deadline } => {
+                Some(deadline)
+            }
+            _ => None,
+        };
+        processes.chain(phase).min()
+    }
+
+    fn of_role(&self, role: Role) -> Vec<ProcessIndex> {
+        (0..self.processes.len()).filter(|&index| self.processes[index].role == role).map(ProcessIndex).collect()
+    }
+
+    fn any(&self, role: Role, holds: impl Fn(&Process) -> bool) -> bool {
+        self.processes.iter().any(|process| process.role == role && holds(process))
+    }
+
+    fn start_all(&mut self, role: Role) {
+        for process in self.of_role(role) {
+            if self.processes[process.0].state == State::Waiting {
+                self.start(process);
+            }
+        }
+    }
+
+    fn start(&mut self, index: ProcessIndex) {
+        let process = &mut self.processes[index.0];
+        process.incarnation += 1;
+        process.connected = false;
+        process.gate_closed = false;
+        process.trouble = None;
+        process.state = State::Launching;
+        self.effects.push(Effect::Start { process: index, incarnation: process.incarnation });
+    }
+
+    fn started(&mut self, now: Moment, index: ProcessIndex, pid: i32) {
+        let process = &mut self.processes[index.0];
+        assert_eq!(process.state, State::Launching, "{} was started without being asked for", process.name);
+        process.state = State::Starting { pid, deadline: now + process.ready_timeout };
+        if self.phase.is_leaving() {
+            self.ask_to_leave(now, index);
+        }
+    }
+
+    fn said(&mut self, now: Moment, index: ProcessIndex, message: FromProcess) {
+        let process = &mut self.processes[index.0];
+        match message {
+            FromProcess::Hello { .. } => process.connected = true,
+            FromProcess::Ready => {
+                if let State::Starting { pid, .. } = process.state {
+                    process.state = State::Ready { pid, since: now };
+                    process.failed_starts = 0;
+                    if self.gate_closed && process.role != Role::Stage {
+                        self.tell(index, ToProcess::Gate { closed: true });
+                    }
+                    if self.processes[index.0].finish == Finish::Asked {
+                        self.tell(index, ToProcess::Finish);
+                    }
+                }
+            }
+            FromProcess::Gate { closed } => process.gate_closed = closed,
+            FromProcess::Finished => process.finish = Finish::Done,
+            FromProcess::Trouble { text } => process.trouble = Some(text),
+        }
+    }
+
+    fn tell(&mut self, process: ProcessIndex, message: ToProcess) {
+        self.effects.push(Effect::Tell { process, message });
+    }
+
+    fn ended(&mut self, now: Moment, index: ProcessIndex, ended: Ended) {
+        let leaving = self.phase.is_leaving();
+        let process = &mut self.processes[index.0];
+        let ended = match process.state {
+            State::Overdue { .. } => Ended::NotReady(process.ready_timeout),
+            _ => ended,
+        };
+        let success = ended.is_success();
+        if let State::Ready { since, .. } = process.state {
+            if now.saturating_sub(since) >= STEADY {
+                process.pauses = 0;
+            }
+        } else if !matches!(process.state, State::Leaving { .. }) && !success {
+            process.failed_starts += 1;
+        }
+        process.ended = Some(ended);
+        process.connected = false;
+        process.gate_closed = false;
+        let wanted_gone = leaving || matches!(process.state, State::Leaving { .. });
+        if wanted_gone {
+            process.state = State::Stopped;
+        } else if success && process.finish != Finish::Open {
+            process.finish = Finish::Done;
+            process.state = State::Finished;
+        } else if success && process.restart.policy != RestartPolicy::Always {
+            process.state = State::Finished;
+        } else if process.restart.policy == RestartPolicy::Never || self.is_worn_out(now, index) {
+            self.processes[index.0].state = State::GivenUp;
+        } else {
+            self.start_again(now, index);
+        }
+    }
+
+    /// Whether the process has been started again as often as it may within its window.
+    fn is_worn_out(&mut self, now: Moment, index: ProcessIndex) -> bool {
+        let process = &mut self.processes[index.0];
+        let Some(max) = process.restart.max else { return false };
+        while process.restarted.front().is_some_and(|&at| at + process.restart.window <= now) {
+            process.restarted.pop_front();
+        }
+        if process.restarted.len() >= max as usize {
+            return true;
+        }
+        process.restarted.push_back(now);
+        false
+    }
+
+    fn start_again(&mut self, now: Moment, index: ProcessIndex) {
+        let process = &mut self.processes[index.0];
+        let pauses = process.pauses;
+        process.pauses += 1;
+        if pauses == 0 {
+            self.start(index);
+        } else {
+            let pause = FIRST_PAUSE.saturating_mul(1 << (pauses - 1).min(32)).min(process.restart.backoff);
+            process.state = State::BackingOff { until: now + pause };
+        }
+    }
+
+    fn gate(&mut self, closed: bool) {
+        self.gate_closed = closed;
+        for index in 0..self.processes.len() {
+            let process = &self.processes[index];
+            if process.role != Role::Stage && matches!(process.state, State::Ready { .. }) {
+                self.tell(ProcessIndex(index), ToProcess::Gate { closed });
+            }
+        }
+    }
+
+    fn finish(&mut self, stage: &str) {
+        for index in 0..self.processes.len() {
+            let process = &mut self.processes[index];
+            if process.stage != stage || process.role == Role::Portal || process.finish != Finish::Open {
+                continue;
+            }
+            match process.state {
+                State::Finished | State::GivenUp | State::Stopped => process.finish = Finish::Done,
+                State::Ready { .. } => {
+                    process.finish = Finish::Asked;
+                    self.tell(ProcessIndex(index), ToProcess::Finish);
+                }
+                // Told as soon as it is ready.
+                _ => process.finish = Finish::Asked,
+            }
+        }
+    }
+
+    fn begin_stop(&mut self, now: Moment) {
+        if self.phase.is_leaving() {
+            return;
+        }
+        self.phase = Phase::Gating { deadline: now + GATING };
+        self.processes.iter_mut().for_each(Process::cancel_start);
+        self.gate(true);
+        for process in self.of_role(Role::Source) {
+            self.ask_to_leave(now, process);
+        }
+    }
+
+    fn stop_stages(&mut self, now: Moment) {
+        self.phase = Phase::StagesLeaving;
+        for process in self.of_role(Role::Stage) {
+            self.ask_to_leave(now, process);
+        }
+    }
+
+    /// A running process is asked by a message if it has connected, else by its stop signal at once.
+    fn ask_to_leave(&mut self, now: Moment, index: ProcessIndex) {
+        let process = &mut self.processes[index.0];
+        let (State::Starting { pid, .. } | State::Ready { pid, .. }) = process.state else { return };
+        let kill = now + process.grace;
+        if process.connected {
+            let deadline = kill.min(now + ASKED);
+            process.state = State::Leaving { pid, step: Step::Asked, deadline, kill };
+            self.tell(index, ToProcess::Stop);
+        } else {
+            process.state = State::Leaving { pid, step: Step::Signalled, deadline: kill, kill };
+            self.effects.push(Effect::Signal { process: index });
+        }
+    }
+
+    fn kill_all(&mut self, now: Moment) {
+        self.stop_portals = true;
+        self.phase = Phase::PortalsLeaving;
+        for index in 0..self.processes.len() {
+            match self.processes[index].pid() {
+                Some(pid) => self.kill(now, ProcessIndex(index), pid),
+                None => self.processes[index].cancel_start(),
+            }
+        }
+    }
+
+    fn kill(&mut self, now: Moment, index: ProcessIndex, pid: i32) {
+        self.processes[index.0].state =
+            State::Leaving { pid, step: Step::Killed, deadline: now + KILLED, kill: now + KILLED };
+        self.effects.push(Effect::Kill { process: index });
+    }
+
+    fn tick(&mut self, now: Moment) {
+        for index in (0..self.processes.len()).map(ProcessIndex) {
+            match self.processes[index.0].state {
+                State::BackingOff { until } if until <= now => self.start(index),
+                State::Starting { pid, deadline } if deadline <= now => {
+                    self.processes[index.0].state = State::Overdue { pid };
+                    self.effects.push(Effect::Kill { process: index });
+                }
+                State::Leaving { pid, step, deadline, kill } if deadline <= now => match step {
+                    Step::Asked => {
+                        self.processes[index.0].state =
+                            State::Leaving { pid, step: Step::Signalled, deadline: kill.max(now), kill };
+                        self.effects.push(Effect::Signal { process: index });
+                    }
+                    Step::Signalled => self.kill(now, index, pid),
+                    // SIGKILL can be put off by the kernel only; whoever hangs there is left to the final sweep.
+                    Step::Killed => self.processes[index.0].state = State::Stopped,
+                },
+                _ => {}
+            }
+        }
+    }
+
+    /// Goes on to the next phase as often as the processes' states allow.
+    fn advance(&mut self, now: Moment) {
+        let not_up = |process: &Process| {
+            !matches!(process.state, State::Ready { .. } | State::Finished | State::GivenUp | State::Stopped)
+        };
+        loop {
+            match self.phase {
+                Phase::StartingPortals if !self.any(Role::Portal, not_up) => {
+                    self.phase = Phase::StartingStages;
+                    self.start_all(Role::Stage);
+                }
+                Phase::StartingStages if !self.any(Role::Stage, not_up) => self.phase = Phase::Standing,
+                Phase::Gating { deadline } => {
+                    let open = |process: &Process| matches!(process.state, State::Ready { .. }) && !process.gate_closed;
+                    let sources = self.any(Role::Source, Process::is_alive);
+                    if (sources || self.any(Role::Portal, open)) && now < deadline {
+                        return;
+                    }
+                    if self.any(Role::Stage, Process::is_alive) {
+                        self.phase = Phase::Draining { deadline: now + self.drain };
+                        self.effects.push(Effect::WatchDrain);
+                        return;
+                    }
+                    self.stop_stages(now);
+                }
+                Phase::Draining { deadline } if deadline <= now || !self.any(Role::Stage, Process::is_alive) => {
+                    self.stop_stages(now);
+                }
+                Phase::StagesLeaving
+                    if !self.any(Role::Stage, Process::is_alive) && !self.any(Role::Source, Process::is_alive) =>
+                {
+                    self.phase = Phase::PortalsHolding { deadline: now + HOLDING };
+                }
+                Phase::PortalsHolding { deadline } if self.stop_portals || deadline <= now => {
+                    self.phase = Phase::PortalsLeaving;
+                    for process in self.of_role(Role::Portal) {
+                        self.ask_to_leave(now, process);
+                    }
+                }
+                Phase::PortalsLeaving if !self.processes.iter().any(Process::is_alive) => {
+                    self.phase = Phase::Gone;
+                    self.effects.push(Effect::Leave);
+                }
+                _ => return,
+            }
+        }
+    }
+}

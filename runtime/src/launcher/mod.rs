@@ -1,0 +1,151 @@
+//! The launcher: one process for each server, which starts that server's processes, watches them and ends them.
+//!
+//! `machine` decides, `driver` does; `prepare` sets the run directory up, `leftovers` clears what an earlier launcher
+//! left behind, `spawn` starts one process, `logs` keeps logs small, `lines` reads and writes the sockets.
+
+mod driver;
+mod leftovers;
+mod lines;
+mod logs;
+mod machine;
+mod prepare;
+mod spawn;
+mod state;
+
+use std::{io, path::PathBuf, time::Duration};
+
+use waldo_compiler::plan::Plan;
+
+pub use leftovers::{Leftovers, clear as clear_leftovers};
+pub use logs::last_lines;
+pub use machine::{Effect, Event, Machine};
+pub use spawn::resolve_program;
+pub use state::{Ended, Finish, Phase, Process, ProcessIndex, Role, State, Step};
+
+use crate::{
+    control::Holder,
+    paths::{Paths, Unusable},
+    sys::{
+        lock::{Lock, Taken},
+        process::{self, Identity},
+    },
+};
+
+/// How long what is left at the end may take to be gone.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// What a launcher is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The plan's file.
+    pub plan: PathBuf,
+    /// Which server it is for.
+    pub server: String,
+    /// The topology's directory.
+    pub root: PathBuf,
+    /// The directory of all run directories.
+    pub run_root: PathBuf,
+    /// The number of the plan.
+    pub generation: u64,
+    /// Whether to stop when stdin ends: its other end is held by the command that started this launcher.
+    pub attached: bool,
+}
+
+/// Why a launcher could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The plan can't be read.
+    #[error("cannot read the plan {}: {why}", path.display())]
+    Plan {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The plan has no such server.
+    #[error("the plan has no server named {0}")]
+    NoServer(String),
+    /// A place can't be used.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// Another launcher runs this server.
+    #[error("server {server} is run by another launcher{}", holder.as_ref().map_or_else(String::new,
+        |holder| format!(" (process {})", holder.identity.pid)))]
+    Held {
+        /// Which.
+        server: String,
+        /// By whom.
+        holder: Option<Holder>,
+    },
+    /// Processes of an earlier launcher can't be ended.
+    #[error("processes of an earlier launcher don't end: {0:?}")]
+    Leftovers(Vec<i32>),
+    /// The system refused something.
+    #[error("cannot {doing}: {why}")]
+    Io {
+        /// What.
+        doing: String,
+        /// What the system says.
+        why: io::Error,
+    },
+    /// Some processes are still there at the end.
+    #[error("these processes don't end, even killed: {0:?}")]
+    Strays(Vec<i32>),
+}
+
+impl LaunchError {
+    fn io<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let doing = doing.into();
+        move |why| Self::Io { doing, why: why.into() }
+    }
+}
+
+/// Reads a plan's file.
+///
+/// # Errors
+/// If it can't be read or is of another version.
+pub fn read_plan(path: &std::path::Path) -> Result<Plan, LaunchError> {
+    let wrong = |why: String| LaunchError::Plan { path: path.to_owned(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let plan: Plan = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    if plan.format != waldo_compiler::plan::FORMAT {
+        let format = waldo_compiler::plan::FORMAT;
+        return Err(wrong(format!("it has format {}, this program reads {format}", plan.format)));
+    }
+    Ok(plan)
+}
+
+/// Runs a server until it is told to stop, by a command, by SIGTERM, or, if attached, by the end of stdin.
+/// Nothing that descends from this process is left then.
+///
+/// # Errors
+/// If the server can't be set up, or something can't be ended.
+pub fn run(options: &Options) -> Result<(), LaunchError> {
+    // Out of reach of the terminal: it is for the command to decide what Ctrl-C means. Fails if this process leads a
+    // group already, and then it is out of reach as well.
+    let _ = nix::unistd::setsid();
+    process::become_subreaper().map_err(LaunchError::io("become the reaper of orphans"))?;
+    let plan = read_plan(&options.plan)?;
+    let server =
+        plan.servers.get(&options.server).ok_or_else(|| LaunchError::NoServer(options.server.clone()))?.clone();
+    let paths = Paths::new(&options.run_root, &options.root, &plan.topology, &plan.namespace);
+    paths.make_run(&options.run_root)?;
+    let places = paths.server(&options.server);
+    places.check_socket_paths(server.processes.iter().map(|process| process.name.as_str()))?;
+    prepare::directory(&places.run)?;
+    let identity = Identity::own().map_err(LaunchError::io("read /proc"))?;
+    let holder = Holder { identity, what: "launcher".to_owned() };
+    let lock = match Lock::take(&places.lock(), &holder).map_err(LaunchError::io("lock the run directory"))? {
+        Taken::Ours(lock) => lock,
+        Taken::Held(holder) => return Err(LaunchError::Held { server: options.server.clone(), holder }),
+    };
+    clear_leftovers(&places, true).map_err(LaunchError::Leftovers)?;
+    let prepared = prepare::prepare(options, &plan, &server, &places)?;
+    let outcome = driver::Driver::new(options, &plan, &server, &places, prepared).and_then(driver::Driver::run);
+    let swept = process::end_descendants(SWEEP).map_err(LaunchError::Strays);
+    prepare::remove(&places);
+    // Last, so that whoever gets the lock next finds nothing of ours.
+    let _ = lock.remove();
+    let _ = std::fs::remove_dir(&places.run);
+    outcome.and(swept.map(drop))
+}

@@ -1,0 +1,330 @@
+//! What a launcher knows of its processes: each is in one state, and the server in one phase.
+
+use std::{collections::VecDeque, fmt};
+
+use serde::{Deserialize, Serialize};
+use waldo_compiler::plan::{ProcessPlan, Program, Restart};
+
+use crate::control::Stand;
+
+/// A moment on the launcher's monotonic clock. Milliseconds.
+pub type Moment = u64;
+
+/// A process of the server: its place in the plan's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessIndex(pub usize);
+
+/// Where a process stands.
+///
+/// ```text
+/// Waiting ─→ Launching ─→ Starting ─→ Ready ─→ Leaving ─→ Stopped
+///                ↑            │         │
+///                └ BackingOff ┴─────────┴─→ Finished, GivenUp
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Its turn hasn't come: others must be ready first, or it is a source and not asked for yet.
+    Waiting,
+    /// The driver has been told to start it and will say how that went.
+    Launching,
+    /// It runs and hasn't said that it is ready.
+    Starting {
+        /// Its process id.
+        pid: i32,
+        /// When it must be ready.
+        deadline: Moment,
+    },
+    /// It runs and has said that it is ready.
+    Ready {
+        /// Its process id.
+        pid: i32,
+        /// Since when.
+        since: Moment,
+    },
+    /// It wasn't ready in time and has been killed; its end hasn't been seen yet.
+    Overdue {
+        /// Its process id.
+        pid: i32,
+    },
+    /// It runs and has been asked to leave.
+    Leaving {
+        /// Its process id.
+        pid: i32,
+        /// How it was asked last.
+        step: Step,
+        /// When the next step follows.
+        deadline: Moment,
+        /// When it is killed.
+        kill: Moment,
+    },
+    /// It has ended and will be started again.
+    BackingOff {
+        /// When.
+        until: Moment,
+    },
+    /// It ended with success and won't be started again.
+    Finished,
+    /// It failed and won't be started again.
+    GivenUp,
+    /// It has left, as it was asked to.
+    Stopped,
+}
+
+/// How a process was asked to leave, each step sterner than the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// By a message on its control connection.
+    Asked,
+    /// By its stop signal.
+    Signalled,
+    /// By SIGKILL, to its whole group.
+    Killed,
+}
+
+/// Where the server stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The portals have been started; not all are ready.
+    StartingPortals,
+    /// Portals are ready; the stages, but no sources, have been started; not all are ready.
+    StartingStages,
+    /// All but the sources are ready. The sources wait for the other servers.
+    Standing,
+    /// Everything has been started.
+    Flowing,
+    /// Sources have been asked to leave and portals to hold; they haven't all said so.
+    Gating {
+        /// When it goes on without them.
+        deadline: Moment,
+    },
+    /// Nothing new comes in; the stages haven't worked off yet what is there.
+    Draining {
+        /// When it goes on though they haven't.
+        deadline: Moment,
+    },
+    /// The stages have been asked to leave.
+    StagesLeaving,
+    /// The stages are gone. The portals wait for the other servers.
+    PortalsHolding {
+        /// When they leave on their own.
+        deadline: Moment,
+    },
+    /// The portals have been asked to leave.
+    PortalsLeaving,
+    /// No process is left.
+    Gone,
+}
+
+impl Phase {
+    /// Whether the server is on its way down.
+    pub fn is_leaving(self) -> bool {
+        !matches!(self, Self::StartingPortals | Self::StartingStages | Self::Standing | Self::Flowing)
+    }
+
+    /// The same for those who ask from outside.
+    pub fn stand(self) -> Stand {
+        match self {
+            Self::StartingPortals | Self::StartingStages => Stand::Starting,
+            Self::Standing => Stand::Standing,
+            Self::Flowing => Stand::Flowing,
+            Self::Gating { .. } | Self::Draining { .. } => Stand::Draining,
+            Self::StagesLeaving | Self::PortalsLeaving => Stand::Stopping,
+            Self::PortalsHolding { .. } => Stand::Holding,
+            Self::Gone => Stand::Stopped,
+        }
+    }
+}
+
+/// What a process is to the launcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// A portal: started first, leaves last.
+    Portal,
+    /// A stage with an input.
+    Stage,
+    /// A stage without: started last, leaves first.
+    Source,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this status.
+    Status(i32),
+    /// A signal killed it.
+    Signal(&'static str),
+    /// It was killed because it didn't get ready within so many milliseconds.
+    NotReady(u64),
+    /// It could not be started at all.
+    NotStarted(String),
+}
+
+impl Ended {
+    /// Whether it did what it was to do.
+    pub fn is_success(&self) -> bool {
+        *self == Self::Status(0)
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(formatter, "exit status {status}"),
+            Self::Signal(name) => write!(formatter, "killed by {name}"),
+            Self::NotReady(milliseconds) => write!(formatter, "not ready within {milliseconds} ms"),
+            Self::NotStarted(why) => write!(formatter, "not started: {why}"),
+        }
+    }
+}
+
+/// Whether a process has been told that no more input will come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// No.
+    Open,
+    /// It has, and hasn't answered yet.
+    Asked,
+    /// It has, and has sent all its output.
+    Done,
+}
+
+/// A process as the launcher knows it.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Its name on the server.
+    pub name: String,
+    /// Its stage's name, or the portal's.
+    pub stage: String,
+    /// What it is.
+    pub role: Role,
+    /// When it is started again.
+    pub restart: Restart,
+    /// How long it may take to leave. Milliseconds.
+    pub grace: u64,
+    /// How long it may take to get ready. Milliseconds.
+    pub ready_timeout: u64,
+    /// Where it stands.
+    pub state: State,
+    /// Which start this is; 0 before the first.
+    pub incarnation: u64,
+    /// How many starts in a row ended before it was ready.
+    pub failed_starts: u32,
+    /// How many pauses have grown in a row.
+    pub pauses: u32,
+    /// When it was started again, within the restart window.
+    pub restarted: VecDeque<Moment>,
+    /// Whether it has connected to the launcher.
+    pub connected: bool,
+    /// What it said last of its gate.
+    pub gate_closed: bool,
+    /// Whether no more input will come.
+    pub finish: Finish,
+    /// How it ended last.
+    pub ended: Option<Ended>,
+    /// What it said last that a person should read.
+    pub trouble: Option<String>,
+}
+
+impl Process {
+    /// A process that has never been started.
+    pub fn new(plan: &ProcessPlan) -> Self {
+        let role = match plan.program {
+            Program::Portal => Role::Portal,
+            Program::Stage(_) if plan.is_source() => Role::Source,
+            Program::Stage(_) => Role::Stage,
+        };
+        Self {
+            name: plan.name.clone(),
+            stage: plan.wiring.stage.clone(),
+            role,
+            restart: plan.restart.clone(),
+            grace: plan.stop.grace,
+            ready_timeout: plan.ready_timeout,
+            state: State::Waiting,
+            incarnation: 0,
+            failed_starts: 0,
+            pauses: 0,
+            restarted: VecDeque::new(),
+            connected: false,
+            gate_closed: false,
+            finish: Finish::Open,
+            ended: None,
+            trouble: None,
+        }
+    }
+
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        match self.state {
+            State::Starting { pid, .. }
+            | State::Ready { pid, .. }
+            | State::Overdue { pid }
+            | State::Leaving { pid, .. } => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// Whether something of it runs or is about to.
+    pub fn is_alive(&self) -> bool {
+        self.pid().is_some() || self.state == State::Launching
+    }
+
+    /// A process that was yet to be started, or started again, won't be.
+    pub fn cancel_start(&mut self) {
+        if matches!(self.state, State::Waiting | State::BackingOff { .. }) {
+            self.state = State::Stopped;
+        }
+    }
+
+    /// How often it has been started again.
+    pub fn restarts(&self) -> u64 {
+        self.incarnation.saturating_sub(1)
+    }
+
+    /// The word for its state in `status`.
+    pub fn word(&self) -> &'static str {
+        match self.state {
+            State::Waiting => "waiting",
+            State::Launching | State::Starting { .. } | State::Overdue { .. } => "starting",
+            State::Ready { .. } => "ready",
+            State::Leaving { .. } => "leaving",
+            State::BackingOff { .. } => "backing off",
+            State::Finished => "finished",
+            State::GivenUp => "given up",
+            State::Stopped => "stopped",
+        }
+    }
+
+    /// What else there is to say of its state.
+    pub fn detail(&self) -> Option<String> {
+        match (&self.state, &self.ended) {
+            (State::BackingOff { .. }, Some(ended)) => Some(format!("{} restart, {ended}", nth(self.restarts() + 1))),
+            (State::GivenUp, Some(ended)) => Some(ended.to_string()),
+            _ => self.trouble.clone(),
+        }
+    }
+}
+
+/// 1st, 2nd, 3rd, …
+fn nth(number: u64) -> String {
+    let ending = match (number % 10, number % 100) {
+        (1, hundred) if hundred != 11 => "st",
+        (2, hundred) if hundred != 12 => "nd",
+        (3, hundred) if hundred != 13 => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nth;
+
+    #[test]
+    fn restarts_are_numbered_as_people_do() {
+        let numbers = [1, 2, 3, 4, 11, 12, 13, 21, 102, 111];
+        let expected = ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "111th"];
+        assert_eq!(numbers.map(nth), expected.map(str::to_owned));
+    }
+}
