@@ -1,0 +1,106 @@
+//! Measures waldo beside its peers: prints a table and writes `target/bench.json`.
+//!
+//! Each figure is a median of several runs, and each run measures waldo and the peer one after the other, on the same
+//! machine in the same minute. Compare figures of one table only.
+
+mod demo;
+mod figure;
+mod idle;
+mod process;
+mod programs;
+mod relay;
+mod roles;
+mod trouble;
+
+use std::{fs, path::Path, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use figure::Figure;
+use programs::Programs;
+use roles::Role;
+use trouble::Trouble;
+
+/// Measures waldo beside its peers, prints a table, and writes target/bench.json.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many runs a figure is the median of.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
+    /// Measure only this; may be repeated. The figures in target/bench.json are then only these.
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+    /// How many origins the demo is asked for: a number, or `all`.
+    #[arg(long, default_value = "2000")]
+    origins: String,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// One process of a relay that is measured.
+    #[command(hide = true, subcommand)]
+    Role(Role),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The demo's visits per second.
+    Demo,
+    /// The idle proof's time.
+    Idle,
+    /// Portals between stages: records per second and latency.
+    Links,
+    /// Portals for clients: records per second.
+    Clients,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match &arguments.command {
+        Some(Command::Role(role)) => role.run(),
+        None => measure(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            eprintln!("bench: {trouble}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<(), Trouble> {
+    let runs = usize::from(arguments.runs);
+    let programs = Programs::build()?;
+    let mut figures: Vec<Figure> = Vec::new();
+    let mut complete = true;
+    for part in Part::value_variants() {
+        if !arguments.only.is_empty() && !arguments.only.contains(part) {
+            continue;
+        }
+        eprintln!("bench: measuring {part:?}, {runs} runs");
+        let measured = match part {
+            Part::Demo => demo::measure(&programs, &arguments.origins, runs).map(|figure| vec![figure]),
+            Part::Idle => [20, 1_000].into_iter().map(|processes| idle::measure(processes, runs)).collect(),
+            Part::Links => relay::measure_links(&programs, runs),
+            Part::Clients => relay::measure_clients(&programs, runs).map(|figure| vec![figure]),
+        };
+        match measured {
+            Ok(measured) => figures.extend(measured),
+            Err(trouble) => {
+                complete = false;
+                eprintln!("bench: {part:?}: {trouble}");
+            }
+        }
+    }
+    println!("{}", figure::table(&figures));
+    let path = programs.target().join("bench.json");
+    write(&path, &figures)?;
+    if complete { Ok(()) } else { Err(Trouble::Incomplete) }
+}
+
+fn write(path: &Path, figures: &[Figure]) -> Result<(), Trouble> {
+    let text = serde_json::to_string_pretty(figures)? + "\n";
+    fs::write(path, text).map_err(|error| Trouble::io(format!("write {}", path.display()), error))
+}

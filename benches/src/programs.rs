@@ -1,0 +1,85 @@
+//! The programs that are measured, and copies of the topologies that they run.
+
+use std::{
+    env, fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::Trouble;
+
+/// How many ports in a row a topology gets.
+const PORTS: u16 = 16;
+
+/// Where everything is.
+pub struct Programs {
+    /// This program.
+    pub own: PathBuf,
+    /// The first of the ports that topologies get.
+    pub port: u16,
+    repository: PathBuf,
+    release: PathBuf,
+    run: tempfile::TempDir,
+}
+
+impl Programs {
+    /// Builds everything that is measured, in release.
+    pub fn build() -> Result<Self, Trouble> {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let repository = repository.canonicalize().map_err(|error| Trouble::io("find the repository", error))?;
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let build = ["build", "--release", "--quiet", "-p", "waldo", "-p", "waldo-debian"];
+        let status = Command::new(cargo).args(build).current_dir(&repository).status();
+        if !status.map_err(|error| Trouble::io("start cargo", error))?.success() {
+            return Err(Trouble::Build);
+        }
+        let own = env::current_exe().map_err(|error| Trouble::io("find this program", error))?;
+        let release = own.parent().unwrap_or(&repository).to_owned();
+        let run = tempfile::tempdir().map_err(|error| Trouble::io("make a directory", error))?;
+        Ok(Self { own, port: free_ports()?, repository, release, run })
+    }
+
+    /// Where builds go.
+    pub fn target(&self) -> &Path {
+        self.release.parent().unwrap_or(&self.release)
+    }
+
+    /// `waldo COMMAND TOPOLOGY`, with a run directory of its own.
+    pub fn waldo(&self, command: &str, topology: &Path) -> Command {
+        let mut waldo = Command::new(self.release.join("waldo"));
+        waldo.arg(command).arg(topology).env("WALDO_RUN_DIR", self.run.path()).env_remove("WALDO_NAMESPACE");
+        waldo
+    }
+
+    /// A copy of a topology of the repository, with ports that are free and these programs.
+    pub fn topology(&self, directory: &str) -> Result<tempfile::TempDir, Trouble> {
+        let from = self.repository.join(directory);
+        let failed = |error| Trouble::io(format!("copy {}", from.display()), error);
+        let copy = tempfile::tempdir().map_err(failed)?;
+        for entry in fs::read_dir(&from).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_type().map_err(failed)?.is_file() {
+                fs::copy(entry.path(), copy.path().join(entry.file_name())).map_err(failed)?;
+            }
+        }
+        let file = copy.path().join("waldo.yaml");
+        let mut text = fs::read_to_string(&file).map_err(failed)?;
+        let release = format!("{}/", self.release.display());
+        text = text.replace("../../target/release/", &release).replace("./waldo-benches", &self.own.to_string_lossy());
+        for port in ["17000", "27000"] {
+            text = text.replace(&format!("ports: {port}"), &format!("ports: {}", self.port));
+        }
+        fs::write(&file, text).map_err(failed)?;
+        Ok(copy)
+    }
+}
+
+/// The first of [`PORTS`] free ports in a row, below those that the kernel gives to outgoing connections.
+fn free_ports() -> Result<u16, Trouble> {
+    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    (20_000..32_000)
+        .step_by(usize::from(PORTS))
+        .find(|&first| (first..first + PORTS).all(is_free))
+        .ok_or(Trouble::Ports)
+}
