@@ -72,13 +72,15 @@ fn main() -> ExitCode {
 
 fn measure(arguments: &Arguments) -> Result<(), Trouble> {
     let runs = usize::from(arguments.runs);
-    let programs = Programs::build()?;
+    let parts =
+        || Part::value_variants().iter().filter(|part| arguments.only.is_empty() || arguments.only.contains(part));
+    let programs = Programs::find()?;
+    if parts().any(|&part| part != Part::Idle) {
+        programs.build()?;
+    }
     let mut figures: Vec<Figure> = Vec::new();
     let mut complete = true;
-    for part in Part::value_variants() {
-        if !arguments.only.is_empty() && !arguments.only.contains(part) {
-            continue;
-        }
+    for part in parts() {
         eprintln!("bench: measuring {part:?}, {runs} runs");
         let measured = match part {
             Part::Demo => demo::measure(&programs, &arguments.origins, runs).map(|figure| vec![figure]),

@@ -24,20 +24,23 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds everything that is measured, in release.
-    pub fn build() -> Result<Self, Trouble> {
+    /// This program's own, and where the others will be.
+    pub fn find() -> Result<Self, Trouble> {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let repository = repository.canonicalize().map_err(|error| Trouble::io("find the repository", error))?;
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let build = ["build", "--release", "--quiet", "-p", "waldo", "-p", "waldo-debian"];
-        let status = Command::new(cargo).args(build).current_dir(&repository).status();
-        if !status.map_err(|error| Trouble::io("start cargo", error))?.success() {
-            return Err(Trouble::Build);
-        }
         let own = env::current_exe().map_err(|error| Trouble::io("find this program", error))?;
         let release = own.parent().unwrap_or(&repository).to_owned();
         let run = tempfile::tempdir().map_err(|error| Trouble::io("make a directory", error))?;
         Ok(Self { own, port: free_ports()?, repository, release, run })
+    }
+
+    /// Builds the others, in release.
+    pub fn build(&self) -> Result<(), Trouble> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let build = ["build", "--release", "--quiet", "-p", "waldo", "-p", "waldo-debian"];
+        let status = Command::new(cargo).args(build).current_dir(&self.repository).status();
+        let status = status.map_err(|error| Trouble::io("start cargo", error))?;
+        if status.success() { Ok(()) } else { Err(Trouble::Build) }
     }
 
     /// Where builds go.
