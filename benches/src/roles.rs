@@ -269,6 +269,9 @@ fn source(load: Load) -> Result<(), Trouble> {
     for number in 0..load.records {
         let key = keys[(number % KEYS) as usize].as_bytes();
         stage.send(FLOW, key, timetable.next(number))?;
+        if load.rate > 0 {
+            stage.flush()?;
+        }
     }
     Ok(stage.finish()?)
 }

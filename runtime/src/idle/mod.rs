@@ -92,7 +92,8 @@ pub enum Verdict {
         /// `server/process` of each page that changed.
         processes: Vec<String>,
     },
-    /// More is settled than was ever sent: some process counts wrongly, and no proof is possible.
+    /// More is settled than was ever sent. While a death is being settled that may be so for a moment; otherwise some
+    /// process counts wrongly, and no proof is possible.
     Miscounted {
         /// Where.
         edges: Vec<Unequal>,
@@ -223,7 +224,7 @@ impl fmt::Display for Verdict {
             }
             Self::Changed { processes } => write!(formatter, "changed meanwhile: {}", processes.join(", ")),
             Self::Miscounted { edges } => {
-                formatter.write_str("more done than was sent, so some process counts wrongly: ")?;
+                formatter.write_str("more done than was sent: ")?;
                 list(formatter, edges)
             }
         }

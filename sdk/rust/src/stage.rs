@@ -185,12 +185,19 @@ impl Stage {
         if let Some(failure) = self.shared.take_failure() {
             return Err(failure);
         }
+        self.flush()?;
+        Ok(None)
+    }
+
+    /// Sends what is in batches, for a source that knows that it has no more for now; else a record waits for company
+    /// for up to 1 ms. [`Stage::receive`] does it whenever there is no input.
+    pub fn flush(&mut self) -> Result<()> {
         if std::mem::take(&mut self.unflushed) {
             let mut outbox = self.shared.outbox();
             outbox.flush()?;
             outbox.hear(Instant::now())?;
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Counts the record in hand as done now, without asking for the next.
