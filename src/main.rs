@@ -1,8 +1,14 @@
 //! The command `waldo`: one file for each subcommand, exit codes in `exit.rs`.
 
+mod down;
 mod exec;
 mod exit;
 mod launch;
+mod located;
+mod logs;
+mod numbers;
+mod send;
+mod status;
 
 use std::process::ExitCode;
 
@@ -19,17 +25,37 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// End everything that runs in a namespace, also what was left behind
+    Down(down::Arguments),
+    /// Show what runs in a namespace, and how it is
+    Status(status::Arguments),
+    /// Show what processes have written to stdout and stderr
+    Logs(logs::Arguments),
+    /// Send records from outside, one for each line
+    Send(send::Arguments),
     #[command(name = "__exec", hide = true)]
     Exec(exec::Arguments),
     #[command(name = "__launch", hide = true)]
     Launch(launch::Arguments),
+    #[command(name = "__portal", hide = true)]
+    Portal,
 }
 
 fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
+        Command::Down(arguments) => down::run(arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Logs(arguments) => logs::run(arguments),
+        Command::Send(arguments) => send::run(arguments),
         Command::Exec(arguments) => exec::run(arguments),
         Command::Launch(arguments) => launch::run(arguments),
+        Command::Portal => process(waldo_runtime::portal::run()),
     }
+}
+
+/// The end of a process of waldo's own.
+fn process(ended: waldo_sdk::Result<()>) -> Result<Exit, Failure> {
+    ended.map(|()| Exit::Ok).map_err(|error| Failure::new(error.to_string()))
 }
 
 fn main() -> ExitCode {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     io::{self, BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -14,6 +15,7 @@ use waldo_sdk::page::Entry;
 
 use crate::{
     idle::{FirstReading, Verdict},
+    launcher::{Ended, Role},
     sys::process::Identity,
 };
 
@@ -114,8 +116,8 @@ pub struct ServerStatus {
 }
 
 /// Where a server stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stand {
     /// Not all portals and stages are ready.
     Starting,
@@ -133,6 +135,45 @@ pub enum Stand {
     Stopped,
 }
 
+/// What state a process is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// Others must be ready first.
+    Waiting,
+    /// It runs, or is about to, and isn't ready.
+    Starting,
+    /// It is ready.
+    Ready,
+    /// It has been asked to leave.
+    Leaving,
+    /// It has ended and will be started again.
+    #[serde(rename = "backing off")]
+    BackingOff,
+    /// It has done what it was to do.
+    Finished,
+    /// It failed and won't be started again.
+    #[serde(rename = "given up")]
+    GivenUp,
+    /// It has left, as it was asked to.
+    Stopped,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Waiting => "waiting",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Leaving => "leaving",
+            Self::BackingOff => "backing off",
+            Self::Finished => "finished",
+            Self::GivenUp => "given up",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
 /// How a process is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessStatus {
@@ -141,9 +182,9 @@ pub struct ProcessStatus {
     /// Its stage's name, or the portal's.
     pub stage: String,
     /// What it is.
-    pub role: crate::launcher::Role,
-    /// Its state: `waiting`, `starting`, `ready`, `leaving`, `backing off`, `finished`, `given up`, `stopped`.
-    pub state: String,
+    pub role: Role,
+    /// Its state.
+    pub state: Condition,
     /// More about it, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -157,7 +198,7 @@ pub struct ProcessStatus {
     pub failed_starts: u32,
     /// How it ended last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended: Option<String>,
+    pub ended: Option<Ended>,
     /// Whether it has said that its gate is closed.
     pub gate_closed: bool,
     /// Whether it has sent all its output after `Finish`.

@@ -1,9 +1,11 @@
 //! From a plan to running processes: launcher, portal, spool, idle proof.
 
+pub mod cluster;
 pub mod control;
 pub mod exec;
 pub mod idle;
 pub mod launcher;
+pub mod ledger;
 pub mod paths;
 pub mod portal;
 pub mod spool;

@@ -285,7 +285,7 @@ impl Driver {
             let Some(process) = process else { continue };
             let ended = match status {
                 WaitStatus::Exited(_, status) => Ended::Status(status),
-                WaitStatus::Signaled(_, signal, _) => Ended::Signal(signal.as_str()),
+                WaitStatus::Signaled(_, signal, _) => Ended::Signal(signal.as_str().to_owned()),
                 _ => continue,
             };
             self.end_strays_of(process);
@@ -439,13 +439,13 @@ impl Driver {
             name: process.name.clone(),
             stage: process.stage.clone(),
             role: process.role,
-            state: process.word().to_owned(),
+            state: process.condition(),
             detail: process.detail(),
             pid: process.pid(),
             incarnation: process.incarnation,
             restarts: process.restarts(),
             failed_starts: process.failed_starts,
-            ended: process.ended.as_ref().map(ToString::to_string),
+            ended: process.ended.clone(),
             gate_closed: process.gate_closed,
             finish_done: process.finish == super::Finish::Done,
             entries: page.entries(),

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt};
 use serde::{Deserialize, Serialize};
 use waldo_compiler::plan::{ProcessPlan, Program, Restart};
 
-use crate::control::Stand;
+use crate::control::{Condition, Stand};
 
 /// A moment on the launcher's monotonic clock. Milliseconds.
 pub type Moment = u64;
@@ -148,12 +148,13 @@ pub enum Role {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ended {
     /// It exited with this status.
     Status(i32),
     /// A signal killed it.
-    Signal(&'static str),
+    Signal(String),
     /// It was killed because it didn't get ready within so many milliseconds.
     NotReady(u64),
     /// It could not be started at all.
@@ -282,17 +283,17 @@ impl Process {
         self.incarnation.saturating_sub(1)
     }
 
-    /// The word for its state in `status`.
-    pub fn word(&self) -> &'static str {
+    /// Its state, for those who ask from outside.
+    pub fn condition(&self) -> Condition {
         match self.state {
-            State::Waiting => "waiting",
-            State::Launching | State::Starting { .. } | State::Overdue { .. } => "starting",
-            State::Ready { .. } => "ready",
-            State::Leaving { .. } => "leaving",
-            State::BackingOff { .. } => "backing off",
-            State::Finished => "finished",
-            State::GivenUp => "given up",
-            State::Stopped => "stopped",
+            State::Waiting => Condition::Waiting,
+            State::Launching | State::Starting { .. } | State::Overdue { .. } => Condition::Starting,
+            State::Ready { .. } => Condition::Ready,
+            State::Leaving { .. } => Condition::Leaving,
+            State::BackingOff { .. } => Condition::BackingOff,
+            State::Finished => Condition::Finished,
+            State::GivenUp => Condition::GivenUp,
+            State::Stopped => Condition::Stopped,
         }
     }
 

@@ -1,0 +1,185 @@
+//! What is checked before anything is started: programs, ports, paths, and what isn't supported yet.
+
+use std::{
+    ffi::OsString,
+    net::{TcpListener, ToSocketAddrs},
+    path::PathBuf,
+};
+
+use waldo_compiler::plan::{Plan, Program};
+
+use crate::{
+    launcher::resolve_program,
+    paths::{Paths, Unusable},
+};
+
+/// Why a plan can't run here.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// A server isn't on this machine.
+    #[error("server {server} is at {address}, not on this machine: rollouts to other machines are not supported yet")]
+    Remote {
+        /// Which.
+        server: String,
+        /// Where.
+        address: String,
+    },
+    /// A program isn't there.
+    #[error("stage {stage}: no program {program} that can be executed, {}", looked(program, root))]
+    Program {
+        /// Whose.
+        stage: String,
+        /// Its name in the topology.
+        program: String,
+        /// Where relative paths begin.
+        root: PathBuf,
+    },
+    /// A stage's working directory isn't there.
+    #[error("stage {stage}: no directory {} to run in", path.display())]
+    Directory {
+        /// Whose.
+        stage: String,
+        /// Which.
+        path: PathBuf,
+    },
+    /// An address can't be bound.
+    #[error("{server}/{portal} cannot listen at {address}: {why}")]
+    Port {
+        /// On which server.
+        server: String,
+        /// Which portal.
+        portal: String,
+        /// Where.
+        address: String,
+        /// What the system says.
+        why: std::io::Error,
+    },
+    /// A place can't be used.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+}
+
+fn looked(program: &str, root: &std::path::Path) -> String {
+    if program.contains('/') { format!("looked for from {}", root.display()) } else { "looked for in PATH".to_owned() }
+}
+
+impl Unfit {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Remote { .. } => Some("name a namespace with `local: true`, or one that isn't declared".to_owned()),
+            Self::Program { program, .. } if program.contains('/') => {
+                Some("build it, or make it executable with chmod +x".to_owned())
+            }
+            Self::Program { .. } => Some("install it, or write a path with a slash".to_owned()),
+            Self::Directory { .. } => None,
+            Self::Port { why, .. } if why.kind() == std::io::ErrorKind::AddrInUse => {
+                Some("end what listens there, or choose another block of ports with --ports".to_owned())
+            }
+            Self::Port { .. } => Some("choose another block of ports with --ports".to_owned()),
+            Self::Unusable(unusable) => Some(unusable.hint()),
+        }
+    }
+}
+
+/// Checks that every server of the plan is on this machine.
+///
+/// # Errors
+/// The first server that isn't.
+pub fn is_here(plan: &Plan) -> Result<(), Unfit> {
+    let remote = plan.servers.iter().find(|(_, server)| !plan.local && !is_loopback(&server.address));
+    match remote {
+        Some((name, server)) => Err(Unfit::Remote { server: name.clone(), address: server.address.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    match address.parse::<std::net::IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => address == "localhost",
+    }
+}
+
+/// Checks that sockets' paths are short enough and programs are there.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check(plan: &Plan, paths: &Paths) -> Result<(), Unfit> {
+    for (name, server) in &plan.servers {
+        let processes = server.processes.iter().map(|process| process.name.as_str());
+        paths.server(name).check_socket_paths(processes)?;
+    }
+    let own_path = std::env::var_os("PATH");
+    for process in plan.servers.values().flat_map(|server| &server.processes) {
+        let Program::Stage(program) = &process.program else { continue };
+        let stage = || process.wiring.stage.clone();
+        let path = program.env.get("PATH").map(OsString::from).or_else(|| own_path.clone());
+        let name = program.argv.first().map_or("", String::as_str);
+        if resolve_program(paths.root(), name, path.as_ref()).is_none() {
+            let root = paths.root().to_owned();
+            return Err(Unfit::Program { stage: stage(), program: name.to_owned(), root });
+        }
+        let path = paths.root().join(&program.cwd);
+        if !path.is_dir() {
+            return Err(Unfit::Directory { stage: stage(), path });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the portals' ports are free. To be called when no earlier launcher of the namespace runs any more.
+///
+/// # Errors
+/// The first one that isn't.
+pub fn check_ports(plan: &Plan) -> Result<(), Unfit> {
+    for (server, portals) in &plan.guide.portals {
+        for (portal, endpoints) in portals {
+            let doors = plan.servers.get(server).and_then(|server| {
+                let process = server.processes.iter().find(|process| process.name == *portal)?;
+                process.wiring.portal.as_ref()
+            });
+            let bound = doors.map_or((Some(&endpoints.links), endpoints.clients.as_ref()), |doors| {
+                (Some(&doors.links), doors.clients.as_ref())
+            });
+            for endpoint in [bound.0, bound.1].into_iter().flatten() {
+                let address = endpoint.trim_start_matches("tcp://");
+                let address = address.replacen("*:", "0.0.0.0:", 1);
+                can_bind(&address).map_err(|why| Unfit::Port {
+                    server: server.clone(),
+                    portal: portal.clone(),
+                    address,
+                    why,
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn can_bind(address: &str) -> std::io::Result<()> {
+    // The standard library binds as ZeroMQ does, with SO_REUSEADDR: connections that linger are no obstacle.
+    let addresses: Vec<_> = address.to_socket_addrs()?.collect();
+    TcpListener::bind(&addresses[..]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_cannot_be_bound_and_one_that_was_is_free_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        assert_eq!(can_bind(&address).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+        drop(listener);
+        can_bind(&address).unwrap();
+    }
+
+    #[test]
+    fn only_loopback_is_this_machine() {
+        for (address, here) in [("127.0.0.1", true), ("::1", true), ("localhost", true), ("10.0.0.1", false)] {
+            assert_eq!(is_loopback(address), here, "{address}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What runs in a namespace now, whoever started it: found by its run directory, asked through its launchers, ended.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    control::{Client, Command, Holder, Unanswered},
+    launcher::clear_leftovers,
+    paths::Paths,
+    sys::{lock, process},
+};
+
+/// How long a launcher may take to answer.
+const ANSWERS: Duration = Duration::from_secs(5);
+/// How long a launcher that was told to kill may take to be gone.
+const KILLS: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// What was ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Servers whose launcher stopped as it should.
+    pub stopped: Vec<String>,
+    /// Servers whose launcher or processes had to be killed.
+    pub killed: Vec<String>,
+    /// Servers of which an earlier launcher had left something, with how many processes.
+    pub cleared: Vec<(String, usize)>,
+}
+
+/// Why something could not be ended.
+#[derive(Debug, thiserror::Error)]
+pub enum EndError {
+    /// Processes are still there.
+    #[error("{server}: processes {pids:?} don't end, even killed")]
+    Undead {
+        /// On which server.
+        server: String,
+        /// Which.
+        pids: Vec<i32>,
+    },
+    /// The lock can't be read.
+    #[error("{server}: cannot read the launcher's lock: {why}")]
+    Lock {
+        /// On which server.
+        server: String,
+        /// What the system says.
+        why: io::Error,
+    },
+}
+
+impl Ended {
+    /// Whether there was nothing at all.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether this server's launcher lives, and who it is if it has said so.
+///
+/// # Errors
+/// If its lock can't be read.
+pub fn is_running(paths: &Paths, server: &str) -> Result<Option<Option<Holder>>, EndError> {
+    lock::holder(&paths.server(server).lock()).map_err(|why| EndError::Lock { server: server.to_owned(), why })
+}
+
+/// Connections to all launchers that live.
+///
+/// # Errors
+/// If one lives but can't be asked.
+pub fn connect(paths: &Paths) -> Result<Vec<Client>, Unanswered> {
+    let mut clients = Vec::new();
+    for server in paths.servers_running() {
+        match Client::connect(&server, &paths.server(&server).commands(), None, ANSWERS) {
+            Ok(client) => clients.push(client),
+            Err(error) if matches!(is_running(paths, &server), Ok(Some(_))) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(clients)
+}
+
+/// Ends everything that runs in the namespace: asks the launchers to stop and gives them `patience`, has them kill what
+/// is left then, kills those that don't hear, and clears what killed ones left behind. The run directory is empty then.
+///
+/// # Errors
+/// If something can't be ended.
+pub fn end(paths: &Paths, now: bool, patience: Duration) -> Result<Ended, EndError> {
+    let mut ended = Ended::default();
+    let servers = paths.servers_running();
+    let mut asked = Vec::new();
+    for server in &servers {
+        if is_running(paths, server)?.is_some() {
+            tell_to_stop(paths, server, now);
+            asked.push(server);
+        }
+    }
+    let until = Instant::now() + if now { KILLS } else { patience };
+    for &server in &asked {
+        let mut killed = now;
+        if !wait_gone(paths, server, until)? {
+            killed = true;
+            tell_to_stop(paths, server, true);
+            if !wait_gone(paths, server, Instant::now() + KILLS)? {
+                kill_launcher(paths, server)?;
+            }
+        }
+        if killed { &mut ended.killed } else { &mut ended.stopped }.push(server.clone());
+    }
+    for server in &servers {
+        let places = paths.server(server);
+        if !places.run.exists() {
+            continue;
+        }
+        let found =
+            clear_leftovers(&places, false).map_err(|pids| EndError::Undead { server: server.clone(), pids })?;
+        let _ = std::fs::remove_dir(&places.run);
+        if !asked.contains(&server) {
+            ended.cleared.push((server.clone(), found.processes));
+        }
+    }
+    Ok(ended)
+}
+
+/// A launcher that doesn't take the message is killed later.
+fn tell_to_stop(paths: &Paths, server: &str, now: bool) {
+    let client = Client::connect(server, &paths.server(server).commands(), None, ANSWERS);
+    let _ = client.and_then(|mut client| client.call(Command::Stop { now }));
+}
+
+fn wait_gone(paths: &Paths, server: &str, until: Instant) -> Result<bool, EndError> {
+    loop {
+        if is_running(paths, server)?.is_none() {
+            return Ok(true);
+        }
+        if Instant::now() > until {
+            return Ok(false);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn kill_launcher(paths: &Paths, server: &str) -> Result<(), EndError> {
+    let Some(holder) = is_running(paths, server)? else { return Ok(()) };
+    if let Some(Holder { identity, .. }) = &holder
+        && identity.lives()
+    {
+        let _ = process::signal(identity.pid, Signal::SIGKILL);
+    }
+    if wait_gone(paths, server, Instant::now() + KILLS)? {
+        return Ok(());
+    }
+    let pids = holder.map(|holder| holder.identity.pid).into_iter().collect();
+    Err(EndError::Undead { server: server.to_owned(), pids })
+}

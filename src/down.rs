@@ -1,0 +1,83 @@
+//! `waldo down`: ends everything that runs in a namespace, also what a launcher that was killed left behind.
+
+use std::time::Duration;
+
+use waldo_runtime::{
+    cluster::{self, Ended},
+    sys::{lock, process::Identity},
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    located::{Located, Target},
+};
+
+/// How long a command that leads the namespace may take to see that it was ended.
+const LEADER_LEAVES: Duration = Duration::from_secs(10);
+/// What a clean stop takes beside the longest grace of a process: gates, working off, and the portals.
+const BESIDE_GRACE: Duration = Duration::from_secs(15);
+
+/// What to end, and how.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    target: Target,
+    /// Kill at once; what is queued or in work is lost.
+    #[arg(long)]
+    now: bool,
+    /// Say as JSON what was ended.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Ends it and says what that was. That nothing ran is no error.
+pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let Located { plan, paths } = arguments.target.locate()?;
+    let grace = plan.servers.values().flat_map(|server| &server.processes).map(|process| process.stop.grace).max();
+    let patience = BESIDE_GRACE + 2 * Duration::from_millis(grace.unwrap_or(0));
+    let leader = lock::holder::<waldo_runtime::control::Holder>(&paths.lock()).ok().flatten().flatten();
+    let ended = cluster::end(&paths, arguments.now, patience).map_err(|error| Failure::new(error.to_string()))?;
+    if let Some(leader) = leader {
+        await_leader(leader.identity)?;
+    }
+    paths.remove_run();
+    if arguments.json {
+        let cleared: serde_json::Map<_, _> =
+            ended.cleared.iter().map(|(server, count)| (server.clone(), (*count).into())).collect();
+        let report = serde_json::json!({"format": 1, "topology": plan.topology, "namespace": plan.namespace,
+            "stopped": ended.stopped, "killed": ended.killed, "cleared": cleared});
+        println!("{report}");
+    } else {
+        println!("{}/{}: {}", plan.topology, plan.namespace, words(&ended));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Waits for a `waldo up` whose launchers were just ended: it has to write its account.
+fn await_leader(leader: Identity) -> Result<(), Failure> {
+    let until = std::time::Instant::now() + LEADER_LEAVES;
+    while leader.lives() {
+        if std::time::Instant::now() > until {
+            return Err(Failure::new(format!("process {} (waldo up) doesn't end", leader.pid)).hint("kill it"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn words(ended: &Ended) -> String {
+    if ended.is_nothing() {
+        return "nothing was running".to_owned();
+    }
+    let mut said = Vec::new();
+    if !ended.stopped.is_empty() {
+        said.push(format!("stopped {}", ended.stopped.join(", ")));
+    }
+    if !ended.killed.is_empty() {
+        said.push(format!("killed {}", ended.killed.join(", ")));
+    }
+    said.extend(ended.cleared.iter().map(|(server, count)| {
+        format!("cleared what a launcher that is gone had left of {server} ({count} processes)")
+    }));
+    said.join("; ")
+}

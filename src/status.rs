@@ -1,0 +1,223 @@
+//! `waldo status`: what runs in a namespace, and how it is.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+use waldo_compiler::plan::Plan;
+use waldo_runtime::{
+    cluster,
+    control::{ProcessStatus, ServerStatus, Stand},
+    launcher::Role,
+    ledger,
+};
+use waldo_sdk::page::{Entry, Kind};
+
+use crate::{
+    exit::{Exit, Failure},
+    located::{Located, Target},
+    numbers::grouped,
+};
+
+/// What to show, and how.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    target: Target,
+    /// As one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `status --json`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    format: u32,
+    topology: &'a str,
+    namespace: &'a str,
+    generation: Option<u64>,
+    digest: &'a str,
+    state: &'a str,
+    servers: BTreeMap<&'a str, Server<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Server<'a> {
+    state: &'a str,
+    queued: u64,
+    portals: BTreeMap<&'a str, Portal<'a>>,
+    processes: BTreeMap<&'a str, Process<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Portal<'a> {
+    state: String,
+    endpoint: &'a str,
+    received: u64,
+    delivered: u64,
+    spooled: u64,
+    rate: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Process<'a> {
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    pid: Option<i32>,
+    incarnation: u64,
+    restarts: u64,
+    edges: BTreeMap<&'a str, Edge>,
+}
+
+#[derive(Debug, Serialize)]
+struct Edge {
+    sent: u64,
+    done: u64,
+}
+
+/// Shows it. That nothing runs is no error.
+pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let Located { plan, paths } = arguments.target.locate()?;
+    let clients = cluster::connect(&paths).map_err(|error| Failure::new(error.to_string()))?;
+    let mut statuses = Vec::new();
+    for mut client in clients {
+        statuses.push(client.status().map_err(|error| Failure::new(error.to_string()))?);
+    }
+    let report = report(&plan, &statuses);
+    if arguments.json {
+        let text = serde_json::to_string(&report).map_err(|error| Failure::new(error.to_string()))?;
+        println!("{text}");
+    } else {
+        print(&report);
+    }
+    Ok(Exit::Ok)
+}
+
+fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus]) -> Report<'a> {
+    let mut servers: BTreeMap<&str, Server> =
+        statuses.iter().map(|status| (status.server.as_str(), server(plan, status))).collect();
+    if !statuses.is_empty() {
+        for name in plan.servers.keys() {
+            let none =
+                || Server { state: "no launcher", queued: 0, portals: BTreeMap::new(), processes: BTreeMap::new() };
+            servers.entry(name).or_insert_with(none);
+        }
+    }
+    // The one that is least far along speaks for all.
+    let state = statuses.iter().map(|status| status.phase).min().map_or("stopped", word);
+    Report {
+        format: 1,
+        topology: &plan.topology,
+        namespace: &plan.namespace,
+        generation: statuses.iter().map(|status| status.generation).max(),
+        digest: statuses.first().map_or(&plan.digest, |status| &status.digest),
+        state,
+        servers,
+    }
+}
+
+fn word(stand: Stand) -> &'static str {
+    match stand {
+        Stand::Starting => "starting",
+        Stand::Standing => "standing",
+        Stand::Flowing => "flowing",
+        Stand::Draining => "draining",
+        Stand::Stopping => "stopping",
+        Stand::Holding => "holding",
+        Stand::Stopped => "stopped",
+    }
+}
+
+fn server<'a>(plan: &'a Plan, status: &'a ServerStatus) -> Server<'a> {
+    let is_portal = |process: &&ProcessStatus| process.role == Role::Portal;
+    Server {
+        state: word(status.phase),
+        queued: ledger::queued(status),
+        portals: status
+            .processes
+            .iter()
+            .filter(is_portal)
+            .map(|process| (process.name.as_str(), portal(plan, status, process)))
+            .collect(),
+        processes: status
+            .processes
+            .iter()
+            .map(|process| {
+                let report = Process {
+                    state: process.state.to_string(),
+                    detail: process.detail.as_deref(),
+                    pid: process.pid,
+                    incarnation: process.incarnation,
+                    restarts: process.restarts,
+                    edges: process.entries.iter().filter(|entry| is_edge(entry)).map(edge).collect(),
+                };
+                (process.name.as_str(), report)
+            })
+            .collect(),
+    }
+}
+
+fn is_edge(entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::Sent | Kind::Done | Kind::Link | Kind::Spool | Kind::Program)
+}
+
+fn edge(entry: &Entry) -> (&str, Edge) {
+    (entry.name.as_str(), Edge { sent: entry.sent, done: entry.done })
+}
+
+fn portal<'a>(plan: &'a Plan, status: &ServerStatus, process: &ProcessStatus) -> Portal<'a> {
+    let endpoints = plan.guide.portals.get(&status.server).and_then(|portals| portals.get(&process.name));
+    let received = |entry: &&Entry| entry.kind == Kind::Count && entry.name.starts_with("received ");
+    let spools = || process.entries.iter().filter(|entry| entry.kind == Kind::Spool);
+    Portal {
+        state: if process.gate_closed { "holding".to_owned() } else { process.state.to_string() },
+        endpoint: endpoints.map_or("", |endpoints| endpoints.clients.as_ref().unwrap_or(&endpoints.links)),
+        received: process.entries.iter().filter(received).map(|entry| entry.done).sum(),
+        delivered: spools().map(|entry| entry.done).sum(),
+        spooled: spools().map(|entry| entry.sent.saturating_sub(entry.done + entry.written_off)).sum(),
+        rate: status.rates.get(&process.name).copied().unwrap_or(0),
+    }
+}
+
+fn print(report: &Report) {
+    let plan = report.generation.map_or_else(String::new, |number| format!(", plan {number}"));
+    println!("{}/{}: {}{plan}", report.topology, report.namespace, report.state);
+    if report.servers.is_empty() {
+        return;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["server", "process", "state", "pid", "restarts", "received", "waiting"]);
+    for (name, server) in &report.servers {
+        if server.processes.is_empty() {
+            table.add_row([name, "", server.state, "", "", "", ""]);
+        }
+        for (process, status) in &server.processes {
+            let portal = server.portals.get(process);
+            let state = portal.map_or(&status.state, |portal| &portal.state);
+            let state = status.detail.map_or_else(|| state.clone(), |detail| format!("{state}, {detail}"));
+            let received: u64 = portal.map_or_else(
+                || status.edges.iter().filter(|(name, _)| name.contains('<')).map(|(_, edge)| edge.done).sum(),
+                |portal| portal.received,
+            );
+            let waiting = portal.map_or_else(String::new, |portal| grouped(portal.spooled));
+            let pid = status.pid.map_or_else(String::new, |pid| pid.to_string());
+            table.add_row([
+                (*name).to_owned(),
+                (*process).to_owned(),
+                state,
+                pid,
+                status.restarts.to_string(),
+                grouped(received),
+                waiting,
+            ]);
+        }
+    }
+    for column in 3..7 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    println!("{}", table.trim_fmt());
+}
