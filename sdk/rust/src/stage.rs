@@ -3,13 +3,14 @@
 use std::{
     fs::OpenOptions,
     io::Write,
+    os::fd::RawFd,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use zmq::{Context, POLLIN, PollItem};
+use zmq::{Context, POLLIN, POLLOUT, PollItem};
 
 use crate::{
     ack,
@@ -55,6 +56,15 @@ pub struct Stage {
     is_source: bool,
     // Last, so that sockets are closed before it is terminated.
     _context: Context,
+}
+
+/// What a descriptor is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// There is something to read, or its end.
+    ToRead,
+    /// There is room to write.
+    ToWrite,
 }
 
 /// Reads `wiring.json`.
@@ -167,7 +177,7 @@ impl Stage {
             if self.shared.stopping() {
                 return Ok(None);
             }
-            self.wait_for_input(HEARTBEAT, &[])?;
+            self.wait_for_input(HEARTBEAT)?;
         }
     }
 
@@ -207,14 +217,38 @@ impl Stage {
         }
     }
 
-    /// Waits until there may be input, the process is asked something, one of `descriptors` is readable, or
-    /// `milliseconds` have passed.
-    pub fn wait_for_input(&mut self, milliseconds: i64, descriptors: &[i32]) -> Result<()> {
-        let mut items = vec![PollItem::from_fd(self.shared.wake_program_fd(), POLLIN)];
-        items.extend(descriptors.iter().map(|&descriptor| PollItem::from_fd(descriptor, POLLIN)));
+    /// Waits until there may be input, the process is asked something, or `milliseconds` have passed.
+    pub fn wait_for_input(&mut self, milliseconds: i64) -> Result<()> {
+        let mut items = Vec::with_capacity(2);
         if let Some(inbox) = &self.inbox {
             items.push(inbox.socket().as_poll_item(POLLIN));
         }
+        self.wait_for(milliseconds, items)
+    }
+
+    /// Waits until one of `descriptors` is ready for what is asked of it, the process is asked something, or
+    /// `milliseconds` have passed; also for input, if `input` is set.
+    pub fn wait_for_descriptors(
+        &mut self,
+        milliseconds: i64,
+        input: bool,
+        descriptors: &[(RawFd, Ready)],
+    ) -> Result<()> {
+        let mut items: Vec<PollItem<'_>> = descriptors
+            .iter()
+            .map(|&(descriptor, ready)| match ready {
+                Ready::ToRead => PollItem::from_fd(descriptor, POLLIN),
+                Ready::ToWrite => PollItem::from_fd(descriptor, POLLOUT),
+            })
+            .collect();
+        if let (Some(inbox), true) = (&self.inbox, input) {
+            items.push(inbox.socket().as_poll_item(POLLIN));
+        }
+        self.wait_for(milliseconds, items)
+    }
+
+    fn wait_for(&self, milliseconds: i64, mut items: Vec<PollItem<'_>>) -> Result<()> {
+        items.push(PollItem::from_fd(self.shared.wake_program_fd(), POLLIN));
         match zmq::poll(&mut items, milliseconds) {
             Ok(_) | Err(zmq::Error::EINTR) => {}
             Err(error) => return Err(Error::zmq("wait for input")(error)),
