@@ -49,7 +49,7 @@ const ROUND: usize = 128;
 const QUIET: i64 = 50;
 /// What a link's message may have beyond one record. Bytes.
 const MESSAGE_SLACK: u64 = 1024 * 1024;
-/// How long a portal that stops waits for receipts of what it has forwarded.
+/// How long a portal that stops waits until receivers have done, and portals receipted, what it has handed on.
 const LAST_RECEIPTS: Duration = Duration::from_secs(2);
 
 /// One flow, as this portal carries it.
@@ -86,7 +86,11 @@ struct Portal {
 /// Runs the portal that the launcher started this process for, until it is asked to stop.
 pub fn run() -> Result<()> {
     let (placed, incarnation) = from_environment()?;
-    let term = catch_termination()?;
+    run_at(placed, incarnation, &catch_termination()?)
+}
+
+/// The same with what the environment would say, until `term` is set.
+pub fn run_at(placed: Placed, incarnation: u64, term: &Arc<AtomicBool>) -> Result<()> {
     let Placed { place, wiring, .. } = placed;
     let Some(doors) = wiring.portal else {
         return Err(waldo_sdk::Error::File {
@@ -101,7 +105,7 @@ pub fn run() -> Result<()> {
     portal.page.set_ready();
     control.connect(Instant::now());
     control.say_ready();
-    portal.work(&mut control, &term)?;
+    portal.work(&mut control, term)?;
     portal.leave()
 }
 
@@ -469,7 +473,7 @@ impl Portal {
         let _ = zmq::poll(&mut items, timeout);
     }
 
-    /// Leaves: what is held goes to disk, what was forwarded gets its receipts if they come in time.
+    /// Leaves: what is held goes to disk, what was handed on is waited for, as long as may be.
     fn leave(mut self) -> Result<()> {
         self.entrance.give_receipts(Instant::now());
         self.outlet.flush_all()?;
@@ -483,6 +487,7 @@ impl Portal {
                 link.tend(now)?;
                 waiting |= !link.all_receipted();
             }
+            waiting |= !self.outlet.all_settled();
             if !waiting || now > end {
                 break;
             }
