@@ -252,7 +252,7 @@ impl Outlet {
         for index in 0..self.peers.len() {
             let bound = self.peers[index].page().map_or(0, Page::bound);
             let before = std::mem::replace(&mut self.peers[index].bound, bound);
-            if bound != before && before != 0 {
+            if bound != before {
                 for channel in self.channels.iter_mut().filter(|channel| channel.peer == index) {
                     channel.fence = Some(bound);
                 }
