@@ -38,6 +38,9 @@ struct Edge {
     done_of_incarnation: u64,
     /// Records of incarnations below this one are refused.
     closed_below: u64,
+    /// Which incarnation of the sender has sent the fence that was seen. Where it is a successor, the fence has settled
+    /// what its predecessors sent too: they were dead before this inbox was bound.
+    fenced_by: u64,
     closing: Option<Closing>,
 }
 
@@ -215,6 +218,7 @@ impl Inbox {
             }
             Kind::Fence if header.version == self.incarnation => {
                 let edge = self.edge(&message, &header)?;
+                self.edges[edge].fenced_by = header.incarnation;
                 let done = &self.edges[edge].done;
                 done.set_written_off(header.number.saturating_sub(done.done()));
                 done.set_fence(self.incarnation);
@@ -269,6 +273,7 @@ impl Inbox {
             incarnation: header.incarnation,
             done_of_incarnation: 0,
             closed_below: 0,
+            fenced_by: 0,
             closing: None,
         });
         self.by_names.insert(key.to_vec(), self.edges.len() - 1);
@@ -284,9 +289,11 @@ impl Inbox {
             if !closing.dry && waited < SETTLE_AT_MOST {
                 continue;
             }
-            let newer = if edge.incarnation == closing.incarnation { edge.done_of_incarnation } else { 0 };
-            let of_earlier = edge.done.done() - newer.min(edge.done.done());
-            edge.done.set_written_off(closing.prior.saturating_sub(of_earlier));
+            if edge.fenced_by != closing.incarnation {
+                let newer = if edge.incarnation == closing.incarnation { edge.done_of_incarnation } else { 0 };
+                let of_earlier = edge.done.done() - newer.min(edge.done.done());
+                edge.done.set_written_off(closing.prior.saturating_sub(of_earlier));
+            }
             edge.closed_below = closing.incarnation;
             edge.done.set_succession(closing.incarnation);
             edge.closing = None;
