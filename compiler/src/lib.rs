@@ -1,3 +1,165 @@
 //! From a topology's YAML to a plan. Pure: no clock, no environment, no processes, no sockets.
+//!
+//! The tree is the pipeline: [`source`] → [`topology`] → [`mod@check`] → [`place`] → [`guide`] → [`plan`] (put together by
+//! [`assemble`] and [`wiring`]) → [`mod@render`].
 
+pub mod assemble;
+pub mod bounds;
+pub mod check;
+pub mod diagnostic;
+pub mod graph;
+pub mod guide;
+pub mod place;
 pub mod plan;
+pub mod render;
+pub mod source;
+pub mod suggestion;
+pub mod topology;
+pub mod wiring;
+
+pub use assemble::digest;
+use bounds::Bounds;
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+use plan::Plan;
+pub use render::render;
+pub use source::Source;
+use topology::{FileOutline, Namespace, Topology};
+
+/// What a check of a file found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// All findings, in the order of the file.
+    pub diagnostics: Diagnostics,
+    /// What can be in queues at most, for the namespaces without errors.
+    pub bounds: Bounds,
+    /// The topology of each namespace, in the order of the file, as far as it could be read.
+    pub topologies: Vec<Topology>,
+}
+
+/// Which of a file's namespaces to compile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice<'n> {
+    /// The only one.
+    Only,
+    /// The one of this name.
+    Named(&'n str),
+    /// One of this name that the file doesn't declare: the topology as written, every server on this machine, with a block
+    /// of ports from this base.
+    Local {
+        /// Its name.
+        name: &'n str,
+        /// The first of its ports.
+        ports: u16,
+    },
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The file has errors.
+    #[error("the topology has errors")]
+    Errors(Diagnostics),
+    /// There are several namespaces and none was chosen.
+    #[error("choose a namespace with `-n`: {}", check::listed(.0))]
+    Ambiguous(Vec<String>),
+    /// There is no namespace of the name that was chosen.
+    #[error("there is no namespace `{name}`; the file has {}", check::listed(.known))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// A name that a namespace can't have.
+    #[error(
+        "`{0}` can't be the name of a namespace: write a lower-case letter, then lower-case letters, digits, `_` or `-`"
+    )]
+    BadName(String),
+}
+
+/// A plan and the warnings on the way to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    /// The plan.
+    pub plan: Plan,
+    /// Warnings.
+    pub warnings: Diagnostics,
+}
+
+/// Checks a file in every one of its namespaces.
+pub fn check(source: &Source) -> Checked {
+    let mut diagnostics = Diagnostics::default();
+    let Some(outline) = read(source, &mut diagnostics) else {
+        return Checked { diagnostics, bounds: Bounds::new(), topologies: Vec::new() };
+    };
+    let namespaces: Vec<&Namespace> = outline.namespaces().collect();
+    let mut found = Vec::new();
+    let mut bounds = Bounds::new();
+    let mut bindings = Vec::new();
+    let mut topologies = Vec::new();
+    for namespace in &namespaces {
+        let mut of_namespace = Diagnostics::default();
+        let topology = topology::read(&outline, namespace, &mut of_namespace);
+        if let Some(whole) = check::check(&topology, None, &mut of_namespace) {
+            if of_namespace.errors() == 0 && diagnostics.errors() == 0 {
+                bounds.insert(namespace.name.clone(), bounds::of(&assemble::plan(&whole)));
+            }
+            bindings.push((*namespace, whole.bindings));
+        }
+        found.push((namespace.name.clone(), of_namespace));
+        topologies.push(topology);
+    }
+    check::port_room::across(&namespaces, &mut diagnostics);
+    if diagnostics.errors() == 0 {
+        check::port_clash::across(&bindings, &mut diagnostics);
+    }
+    diagnostics.extend(Diagnostics::across(found));
+    diagnostics.sort();
+    Checked { diagnostics, bounds, topologies }
+}
+
+/// Compiles one namespace of a file. With `port_base`, as if the namespace said `ports: port_base`.
+///
+/// # Errors
+/// [`Refusal`]: the file's errors, in whichever namespace they are, or a namespace that isn't there.
+pub fn compile(source: &Source, choice: Choice<'_>, port_base: Option<u16>) -> Result<Compiled, Refusal> {
+    let mut diagnostics = Diagnostics::default();
+    let Some(outline) = read(source, &mut diagnostics) else { return Err(Refusal::Errors(diagnostics)) };
+    let namespace = choose(&outline, choice)?;
+    let topology = topology::read(&outline, &namespace, &mut diagnostics);
+    let whole = check::check(&topology, port_base, &mut diagnostics);
+    diagnostics.sort();
+    match whole {
+        Some(whole) if diagnostics.errors() == 0 => {
+            Ok(Compiled { plan: assemble::plan(&whole), warnings: diagnostics })
+        }
+        _ => Err(Refusal::Errors(diagnostics)),
+    }
+}
+
+/// The names of a file's namespaces, as far as it can be read, and whether it declares them.
+pub fn namespaces(source: &Source) -> Option<FileOutline> {
+    read(source, &mut Diagnostics::default())
+}
+
+fn read(source: &Source, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
+    let tree = source::yaml::parse(source, diagnostics)?;
+    topology::outline(&tree, diagnostics)
+}
+
+fn choose(outline: &FileOutline, choice: Choice<'_>) -> Result<Namespace, Refusal> {
+    let known = || outline.namespaces().map(|namespace| namespace.name.clone()).collect::<Vec<_>>();
+    let named = |name: &str| outline.namespaces().find(|namespace| namespace.name == name).cloned();
+    match choice {
+        Choice::Only if outline.namespaces().len() > 1 => Err(Refusal::Ambiguous(known())),
+        Choice::Only => outline.namespaces().next().cloned().ok_or_else(|| Refusal::Ambiguous(known())),
+        Choice::Named(name) => named(name).ok_or_else(|| Refusal::Unknown { name: name.to_owned(), known: known() }),
+        Choice::Local { name, .. } if topology::name::flaw(name).is_some() => Err(Refusal::BadName(name.to_owned())),
+        Choice::Local { name, ports } => Ok(Namespace {
+            name: name.to_owned(),
+            place: outline.name().place,
+            local: true,
+            ports: Some(source::Located::new(ports, outline.name().place)),
+        }),
+    }
+}

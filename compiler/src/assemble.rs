@@ -1,0 +1,114 @@
+//! A checked topology → its plan.
+
+use std::collections::BTreeMap;
+
+use serde_json::error::Error as JsonError;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::{
+    bounds,
+    check::Whole,
+    graph, guide,
+    place::ports,
+    plan::{FORMAT, FlowPlan, Plan, ProcessPlan, Program, Restart, RestartPolicy, ServerPlan, StageProgram, Stop},
+    topology::Stage,
+    wiring,
+};
+
+const BACKOFF: u64 = 10_000;
+const WINDOW: u64 = 60_000;
+const GRACE: u64 = 5_000;
+const PORTAL_GRACE: u64 = 10_000;
+const PORTAL_READY: u64 = 10_000;
+const SIGNAL: &str = "TERM";
+
+/// The plan of a topology that keeps all rules.
+pub fn plan(whole: &Whole<'_>) -> Plan {
+    let topology = whole.topology;
+    let counted = graph::counted_flows(topology);
+    let order: Vec<String> = graph::order(topology, &whole.edges, &counted).into_iter().map(str::to_owned).collect();
+    let names = |stages: &mut dyn Iterator<Item = (&String, &Stage)>| stages.map(|(name, _)| name.clone()).collect();
+    let flow = |(name, flow): (&String, &crate::topology::Flow)| {
+        let plan = FlowPlan {
+            keyed: flow.is_keyed(),
+            from_clients: flow.from_clients.is_some(),
+            consumers: names(&mut topology.consumers(name)),
+            producers: names(&mut topology.producers(name)),
+        };
+        (name.clone(), plan)
+    };
+    let mut plan = Plan {
+        format: FORMAT,
+        topology: topology.name.value.clone(),
+        namespace: topology.namespace.name.clone(),
+        local: topology.namespace.local,
+        digest: String::new(),
+        idle_timeout: topology.idle_timeout,
+        flows: topology.flows.iter().map(flow).collect(),
+        guide: guide::build(whole),
+        servers: topology.servers.keys().map(|name| (name.clone(), server(whole, name, &order))).collect(),
+        order,
+    };
+    plan.digest = digest(&plan).unwrap_or_default();
+    plan
+}
+
+/// The digest that a plan should carry.
+pub fn digest(plan: &Plan) -> Result<String, JsonError> {
+    let bare = Plan { digest: String::new(), ..plan.clone() };
+    Ok(format!("{:032x}", xxh3_128(&serde_json::to_vec(&bare)?)))
+}
+
+fn server(whole: &Whole<'_>, name: &str, order: &[String]) -> ServerPlan {
+    let mut processes = Vec::new();
+    if whole.placement.is_used(name) {
+        processes.extend(whole.carriers.iter().map(|(portal, carrier)| ProcessPlan {
+            name: portal.to_owned(),
+            program: Program::Portal,
+            restart: Restart { policy: RestartPolicy::Always, backoff: BACKOFF, max: None, window: WINDOW },
+            stop: Stop { signal: SIGNAL.to_owned(), grace: PORTAL_GRACE },
+            ready_timeout: PORTAL_READY,
+            wiring: wiring::portal(whole, name, portal, carrier),
+        }));
+    }
+    // Those that receive are started before those that send.
+    for stage in order.iter().rev().filter(|stage| whole.placement.runs(stage, name)) {
+        let declared = &whole.topology.stages[stage];
+        processes.extend((0..declared.instances.value).map(|instance| process(whole, name, stage, declared, instance)));
+    }
+    let bound = bounds::of_processes(&processes);
+    ServerPlan {
+        address: ports::address(whole.topology, name).to_owned(),
+        queued_records: bound.queued_records,
+        queued_bytes: bound.queued_bytes,
+        processes,
+    }
+}
+
+fn process(whole: &Whole<'_>, server: &str, name: &str, stage: &Stage, instance: u32) -> ProcessPlan {
+    let policy = if stage.is_source() { RestartPolicy::OnFailure } else { RestartPolicy::Always };
+    let env: BTreeMap<String, String> =
+        stage.env.iter().map(|(variable, value)| (variable.clone(), value.value.clone())).collect();
+    ProcessPlan {
+        name: wiring::process(name, instance),
+        program: Program::Stage(StageProgram {
+            argv: stage.run.value.clone(),
+            speaks: stage.speaks.value,
+            env,
+            cwd: stage.cwd.clone(),
+            nofile: stage.limits.nofile,
+        }),
+        restart: Restart {
+            policy: stage.restart.policy.unwrap_or(policy),
+            backoff: stage.restart.backoff.unwrap_or(BACKOFF),
+            max: stage.restart.max,
+            window: stage.restart.window.unwrap_or(WINDOW),
+        },
+        stop: Stop {
+            signal: stage.stop.signal.clone().unwrap_or_else(|| SIGNAL.to_owned()),
+            grace: stage.stop.grace.unwrap_or(GRACE),
+        },
+        ready_timeout: stage.ready_timeout,
+        wiring: wiring::stage(whole, server, name, stage, instance),
+    }
+}

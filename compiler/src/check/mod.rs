@@ -1,0 +1,237 @@
+//! The rules: each has a code, a file here, and an explanation (`waldo explain CODE`).
+//!
+//! Reading a file reports what is wrong with single values. Then names are looked up; only if all of them are known do
+//! the rules about the whole run, as what they said of half a topology would be noise.
+
+pub(crate) mod bad_literal;
+pub(crate) mod bad_name;
+pub(crate) mod consumer_elsewhere;
+pub(crate) mod deadlock;
+pub(crate) mod duplicate_key;
+pub(crate) mod empty_portal;
+pub(crate) mod environment;
+pub(crate) mod flow_in_two_portals;
+pub(crate) mod guide_ranges;
+pub(crate) mod guide_server;
+pub(crate) mod idle_server;
+pub mod ipc_path;
+pub(crate) mod key_without_guide;
+pub(crate) mod lines_in_loop;
+pub(crate) mod lines_outputs;
+pub(crate) mod loop_numbers;
+pub(crate) mod loop_without_passes;
+pub(crate) mod many_portals;
+pub(crate) mod missing_field;
+pub(crate) mod name_clash;
+pub(crate) mod no_consumer;
+pub(crate) mod no_owner;
+pub(crate) mod no_producer;
+pub(crate) mod not_a_cycle;
+pub(crate) mod not_supported;
+pub(crate) mod nowhere;
+pub(crate) mod port_clash;
+pub(crate) mod port_room;
+pub mod program;
+pub(crate) mod small_disk;
+pub(crate) mod spool_room;
+pub(crate) mod spread_all_in_loop;
+pub(crate) mod syntax;
+pub(crate) mod undeclared_cycle;
+pub(crate) mod unknown_field;
+pub(crate) mod unknown_name;
+pub(crate) mod unreachable_instances;
+pub(crate) mod unreachable_stage;
+pub(crate) mod unused_label;
+pub(crate) mod wrong_kind;
+
+use crate::{
+    diagnostic::{Diagnostics, Severity},
+    graph::{self, Edge},
+    place::{
+        Placement,
+        portals::Carriers,
+        ports::{self, Binding},
+    },
+    source::Place,
+    topology::Topology,
+};
+
+/// What is said of a rule, whatever the topology.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its code.
+    pub code: &'static str,
+    /// Whether breaking it is an error.
+    pub severity: Severity,
+    /// The rule in one line.
+    pub title: &'static str,
+    /// Why it is one, and how to mend what breaks it.
+    pub explanation: &'static str,
+}
+
+/// All rules in the order of their codes.
+pub const RULES: [&Rule; 40] = [
+    &syntax::RULE,
+    &unknown_field::RULE,
+    &missing_field::RULE,
+    &wrong_kind::RULE,
+    &duplicate_key::RULE,
+    &bad_name::RULE,
+    &unknown_name::RULE,
+    &name_clash::RULE,
+    &bad_literal::RULE,
+    &not_supported::RULE,
+    &environment::RULE,
+    &key_without_guide::RULE,
+    &no_producer::RULE,
+    &no_consumer::RULE,
+    &consumer_elsewhere::RULE,
+    &unreachable_stage::RULE,
+    &nowhere::RULE,
+    &guide_ranges::RULE,
+    &guide_server::RULE,
+    &no_owner::RULE,
+    &undeclared_cycle::RULE,
+    &not_a_cycle::RULE,
+    &loop_without_passes::RULE,
+    &deadlock::RULE,
+    &port_clash::RULE,
+    &port_room::RULE,
+    &ipc_path::RULE,
+    &empty_portal::RULE,
+    &flow_in_two_portals::RULE,
+    &spool_room::RULE,
+    &lines_outputs::RULE,
+    &loop_numbers::RULE,
+    &program::RULE,
+    &unreachable_instances::RULE,
+    &idle_server::RULE,
+    &unused_label::RULE,
+    &spread_all_in_loop::RULE,
+    &small_disk::RULE,
+    &many_portals::RULE,
+    &lines_in_loop::RULE,
+];
+
+/// The rule of a code, however it is capitalised.
+pub fn rule(code: &str) -> Option<&'static Rule> {
+    RULES.into_iter().find(|rule| rule.code.eq_ignore_ascii_case(code))
+}
+
+/// A topology and what follows from it.
+pub struct Whole<'t> {
+    /// The topology.
+    pub topology: &'t Topology,
+    /// Which stage runs where.
+    pub placement: Placement,
+    /// Which portal carries which flow.
+    pub carriers: Carriers,
+    /// The ports of portals.
+    pub bindings: Vec<Binding>,
+    /// Who sends to whom.
+    pub edges: Vec<Edge<'t>>,
+}
+
+impl<'t> Whole<'t> {
+    /// Works out what follows from a topology whose names are all known.
+    pub fn of(topology: &'t Topology, port_base: Option<u16>) -> Self {
+        let placement = Placement::of(topology);
+        let carriers = Carriers::of(topology);
+        let bindings = ports::assign(topology, &placement, &carriers, port_base);
+        let edges = graph::edges(topology, &placement);
+        Self { topology, placement, carriers, bindings, edges }
+    }
+}
+
+/// Rules that look at single things and the names in them.
+const PARTS: [fn(&Topology, &mut Diagnostics); 12] = [
+    unknown_name::check,
+    name_clash::check,
+    missing_field::check,
+    not_supported::check,
+    key_without_guide::check,
+    guide_ranges::check,
+    flow_in_two_portals::check,
+    spool_room::check,
+    lines_outputs::check,
+    loop_numbers::check,
+    small_disk::check,
+    unused_label::check,
+];
+
+/// Rules that look at the whole.
+const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 17] = [
+    no_producer::check,
+    no_consumer::check,
+    nowhere::check,
+    consumer_elsewhere::check,
+    unreachable_stage::check,
+    guide_server::check,
+    no_owner::check,
+    not_a_cycle::check,
+    undeclared_cycle::check,
+    deadlock::check,
+    port_clash::check,
+    port_room::check,
+    ipc_path::check,
+    empty_portal::check,
+    idle_server::check,
+    spread_all_in_loop::check,
+    lines_in_loop::check,
+];
+
+/// Rules that make sense only where the others hold.
+const REFINEMENTS: [fn(&Whole<'_>, &mut Diagnostics); 2] = [unreachable_instances::check, many_portals::check];
+
+/// Checks one namespace's topology. What follows from it comes back if it was looked at as a whole.
+pub fn check<'t>(topology: &'t Topology, port_base: Option<u16>, diagnostics: &mut Diagnostics) -> Option<Whole<'t>> {
+    for part in PARTS {
+        part(topology, diagnostics);
+    }
+    let leaves_holes = [&unknown_name::RULE, &key_without_guide::RULE, &guide_ranges::RULE];
+    if topology.has_holes || diagnostics.iter().any(|found| leaves_holes.contains(&found.rule)) {
+        return None;
+    }
+    let whole = Whole::of(topology, port_base);
+    for rule in WHOLE {
+        rule(&whole, diagnostics);
+    }
+    if diagnostics.errors() == 0 {
+        for rule in REFINEMENTS {
+            rule(&whole, diagnostics);
+        }
+    }
+    Some(whole)
+}
+
+/// Where a stage names the flow that makes an edge.
+pub(crate) fn output_place(topology: &Topology, edge: &Edge<'_>) -> Place {
+    let stage = topology.stages.get(edge.from);
+    let output = stage.and_then(|stage| stage.outputs.iter().find(|output| output.value == edge.flow));
+    output.map(|output| output.place).or(stage.map(|stage| stage.place)).unwrap_or_default()
+}
+
+/// Names in words: "`a`", "`a` and `b`", "`a`, `b` and `c`".
+pub(crate) fn listed<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    match names.split_last() {
+        None => "nothing".to_owned(),
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_in_order_and_every_rule_is_explained() {
+        assert!(RULES.is_sorted_by(|a, b| a.code < b.code));
+        for rule in RULES {
+            assert!(rule.explanation.len() > 80 && !rule.title.ends_with('.'), "{}", rule.code);
+        }
+        assert_eq!(rule("w001"), Some(&syntax::RULE));
+        assert_eq!(rule("W999"), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! W008: a name means one thing.
+
+use std::collections::BTreeMap;
+
+use super::Rule;
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Severity},
+    source::Located,
+    topology::Topology,
+};
+
+pub(crate) static RULE: Rule = Rule {
+    code: "W008",
+    severity: Severity::Error,
+    title: "one name for two things, or one thing named twice",
+    explanation: "\
+A label that is also a server's name would make `on: [name]` mean two things. A stage and a portal of one name would be
+told apart nowhere in `status`, `logs` or the run directory. A flow that stands twice in `in`, `out`, a loop or a portal
+would be received or sent twice.",
+};
+
+pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
+    for server in topology.servers.values() {
+        for label in &server.labels {
+            if let Some(other) = topology.servers.get(&label.value) {
+                diagnostics.push(
+                    Diagnostic::new(
+                        &RULE,
+                        label.place,
+                        format!("label `{}` is also the name of a server", label.value),
+                    )
+                    .label("label")
+                    .also(other.place, "server of this name")
+                    .help("rename the label"),
+                );
+            }
+        }
+        once(&server.labels, "labels of a server", diagnostics);
+    }
+    for (name, stage) in &topology.stages {
+        let portal = topology.portals.get(name).map(|portal| portal.place);
+        let carrier = || {
+            let carriers = crate::place::portals::Carriers::of(topology);
+            carriers.iter().find(|(portal, _)| portal == name).map(|(_, carrier)| carrier.place)
+        };
+        if let Some(place) = portal.or_else(carrier) {
+            diagnostics.push(
+                Diagnostic::new(&RULE, stage.place, format!("`{name}` is both a stage and a portal"))
+                    .label("stage")
+                    .also(place, if portal.is_some() { "portal" } else { "carried by the default portal of this name" })
+                    .help("rename the stage"),
+            );
+        }
+        let inputs: Vec<_> = stage.inputs.iter().map(|input| input.flow.clone()).collect();
+        once(&inputs, &format!("`in` of stage `{name}`"), diagnostics);
+        once(&stage.outputs, &format!("`out` of stage `{name}`"), diagnostics);
+    }
+    for (name, declared) in &topology.loops {
+        once(&declared.flows, &format!("`flows` of loop `{name}`"), diagnostics);
+    }
+    for (name, portal) in &topology.portals {
+        once(portal.flows.as_deref().unwrap_or_default(), &format!("`flows` of portal `{name}`"), diagnostics);
+    }
+}
+
+fn once(names: &[Located<String>], what: &str, diagnostics: &mut Diagnostics) {
+    let mut known = BTreeMap::new();
+    for name in names {
+        if let Some(first) = known.insert(&name.value, name.place) {
+            diagnostics.push(
+                Diagnostic::new(&RULE, name.place, format!("`{}` stands twice in {what}", name.value))
+                    .label("again here")
+                    .also(first, "first here")
+                    .help("remove one of the two"),
+            );
+        }
+    }
+}

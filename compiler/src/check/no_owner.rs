@@ -1,0 +1,44 @@
+//! W020: the keys of every keyed flow have a server.
+
+use super::{Rule, Whole, listed};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Severity},
+    guide::owners,
+};
+
+pub(crate) static RULE: Rule = Rule {
+    code: "W020",
+    severity: Severity::Error,
+    title: "a keyed flow whose keys no server can own",
+    explanation: "\
+The guide of a keyed flow ranges over the servers that run all its consumers, aren't drained and have a weight above 0.
+With none left its records have nowhere to go. Place the consumers on a common server, take a server out of
+`state: drained`, or give one a weight.",
+};
+
+pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
+    for (name, flow) in &whole.topology.flows {
+        let Some(guide) = &flow.guide else { continue };
+        let consumers: Vec<_> = whole.topology.consumers(name).map(|(consumer, _)| consumer).collect();
+        if consumers.is_empty() || !owners::able(whole.topology, &whole.placement, name).is_empty() {
+            continue;
+        }
+        let runs_all = |server: &&String| consumers.iter().all(|consumer| whole.placement.runs(consumer, server));
+        let candidates: Vec<_> = whole.topology.servers.keys().filter(runs_all).collect();
+        let (label, help) = if candidates.is_empty() {
+            let names = listed(&consumers);
+            (
+                format!("no server in action runs {}{names}", if consumers.len() > 1 { "all of " } else { "" }),
+                format!("place {names} on a common server that isn't drained"),
+            )
+        } else {
+            let names = listed(&candidates);
+            (format!("weight 0 on {names}"), format!("give one of {names} a `weight` above 0"))
+        };
+        diagnostics.push(
+            Diagnostic::new(&RULE, guide.place, format!("no server can own the keys of flow `{name}`"))
+                .label(label)
+                .help(help),
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! W025: two portals don't share an address and a port.
+
+use std::collections::BTreeMap;
+
+use super::{Rule, Whole};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Severity},
+    place::ports::Binding,
+    topology::Namespace,
+};
+
+pub(crate) static RULE: Rule = Rule {
+    code: "W025",
+    severity: Severity::Error,
+    title: "two portals on one address and port",
+    explanation: "\
+Each portal on each server needs a port of its own, also when several servers share a machine, and across the namespaces
+of a topology, as they may run at the same time. Leave `port` out and waldo takes ports from the namespace's base; give
+each namespace that shares a machine with another a base of its own (`ports: 8000`): with it, written ports are replaced
+too.",
+};
+
+pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
+    let mut known: BTreeMap<(&str, u32), &Binding> = BTreeMap::new();
+    for binding in &whole.bindings {
+        let Some(other) = known.insert((&binding.address, binding.port), binding) else { continue };
+        let Some(place) = binding.written.or(other.written) else { continue };
+        let mut diagnostic = Diagnostic::new(
+            &RULE,
+            place,
+            format!("{} and {} are both on {} port {}", words(other), words(binding), binding.address, binding.port),
+        )
+        .label("written here");
+        if let Some(first) = other.written.filter(|first| *first != place) {
+            diagnostic = diagnostic.also(first, "and here");
+        }
+        diagnostics.push(diagnostic.help(
+            "leave the port out to have one chosen, write another, or give the namespace a base: `ports: 17000`",
+        ));
+    }
+}
+
+/// Finds ports shared between namespaces.
+pub(crate) fn across(namespaces: &[(&Namespace, Vec<Binding>)], diagnostics: &mut Diagnostics) {
+    for (index, (second, bindings)) in namespaces.iter().enumerate() {
+        for (first, others) in &namespaces[..index] {
+            let known: BTreeMap<(&str, u32), &Binding> =
+                others.iter().map(|binding| ((binding.address.as_str(), binding.port), binding)).collect();
+            let clash = bindings.iter().find_map(|binding| {
+                known.get(&(binding.address.as_str(), binding.port)).map(|other| (binding, *other))
+            });
+            let Some((binding, other)) = clash else { continue };
+            let place = second.ports.as_ref().map_or(second.place, |ports| ports.place);
+            let above = others.iter().chain(bindings).map(|binding| binding.port).max().unwrap_or_default();
+            let base = (above / 1000 + 1) * 1000;
+            let mend = if base <= 60_000 { format!("`ports: {base}`") } else { "`ports` that are free".to_owned() };
+            diagnostics.push(
+                Diagnostic::new(
+                    &RULE,
+                    place,
+                    format!(
+                        "namespaces `{}` and `{}` share port {} on {}: {} and {}",
+                        first.name,
+                        second.name,
+                        binding.port,
+                        binding.address,
+                        words(other),
+                        words(binding)
+                    ),
+                )
+                .label("both can't run at the same time")
+                .also(first.place, "the other namespace")
+                .help(format!("give `{}` a block of ports of its own: {mend}", second.name)),
+            );
+        }
+    }
+}
+
+fn words(binding: &Binding) -> String {
+    format!("portal `{}` of server `{}`", binding.portal, binding.server)
+}

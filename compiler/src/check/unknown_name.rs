@@ -1,0 +1,77 @@
+//! W007: names refer to things that are declared.
+
+use std::collections::BTreeSet;
+
+use super::Rule;
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Severity},
+    source::Located,
+    suggestion,
+    topology::{Guide, TableDefault, Topology},
+};
+
+pub(crate) static RULE: Rule = Rule {
+    code: "W007",
+    severity: Severity::Error,
+    title: "a name that nothing has",
+    explanation: "\
+A stage's `in` and `out`, a loop's and a portal's `flows` name flows that stand under `flows`. A stage's `on` names
+servers or labels; a guide's `ranges`, `table` and `default` name servers. While a name is unknown, the rules about the
+whole topology aren't run: what they said would be noise.",
+};
+
+pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
+    let mut flow = |used: &Located<String>, by: &str| {
+        if !topology.flows.contains_key(&used.value) {
+            let known = topology.flows.keys().map(String::as_str);
+            diagnostics.push(unknown("flow", used, by, &suggestion::help(&used.value, known, "flows")));
+        }
+    };
+    for (name, stage) in &topology.stages {
+        let by = format!("stage `{name}`");
+        stage.inputs.iter().for_each(|input| flow(&input.flow, &by));
+        stage.outputs.iter().for_each(|output| flow(output, &by));
+    }
+    for (name, declared) in &topology.loops {
+        declared.flows.iter().for_each(|used| flow(used, &format!("loop `{name}`")));
+    }
+    for (name, portal) in &topology.portals {
+        portal.flows.iter().flatten().for_each(|used| flow(used, &format!("portal `{name}`")));
+    }
+
+    let servers: BTreeSet<&str> = topology.servers.keys().map(String::as_str).collect();
+    let labels: BTreeSet<&str> =
+        topology.servers.values().flat_map(|server| &server.labels).map(|label| label.value.as_str()).collect();
+    for (name, stage) in &topology.stages {
+        for used in stage.on.iter().flat_map(|on| &on.value) {
+            if !servers.contains(used.value.as_str()) && !labels.contains(used.value.as_str()) {
+                let help = suggestion::help(&used.value, servers.union(&labels).copied(), "servers and labels");
+                diagnostics.push(unknown("server or label", used, &format!("stage `{name}`"), &help));
+            }
+        }
+    }
+    let mut server = |used: &Located<String>, flow: &str| {
+        if !servers.contains(used.value.as_str()) {
+            let help = suggestion::help(&used.value, servers.iter().copied(), "servers");
+            diagnostics.push(unknown("server", used, &format!("the guide of flow `{flow}`"), &help));
+        }
+    };
+    for (name, flow) in &topology.flows {
+        match flow.guide.as_ref().map(|guide| &guide.value) {
+            Some(Guide::Ranges(ranges)) => ranges.iter().for_each(|(_, used)| server(used, name)),
+            Some(Guide::Table { keys, default }) => {
+                keys.iter().for_each(|(_, used)| server(used, name));
+                if let Some(Located { value: TableDefault::Server(used), place }) = default {
+                    server(&Located::new(used.clone(), *place), name);
+                }
+            }
+            Some(Guide::Hash) | None => {}
+        }
+    }
+}
+
+fn unknown(kind: &str, used: &Located<String>, by: &str, help: &str) -> Diagnostic {
+    Diagnostic::new(&RULE, used.place, format!("{by} names an unknown {kind}: `{}`", used.value))
+        .label(format!("no such {kind}"))
+        .help(help)
+}

@@ -1,0 +1,47 @@
+//! W034: instances that no record can reach.
+
+use super::{Rule, Whole, listed};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Severity},
+    guide::owners,
+};
+
+pub(crate) static RULE: Rule = Rule {
+    code: "W034",
+    severity: Severity::Warning,
+    title: "instances that no record can reach",
+    explanation: "\
+A stage runs on a server where none of the flows that it receives can arrive: the guide gives that server no keys (its
+weight is 0, it doesn't run all consumers, a table or ranges don't name it), and no producer of an unkeyed one runs
+there. Its processes would only wait. Place the stage with `on` where its records are.",
+};
+
+pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
+    for (name, stage) in whole.topology.stages.iter().filter(|(_, stage)| !stage.is_source()) {
+        let arrives = |flow: &str, server: &str| {
+            let keyed = whole.topology.flows.get(flow).is_some_and(crate::topology::Flow::is_keyed);
+            if keyed {
+                owners::of(whole.topology, &whole.placement, flow).iter().any(|owner| *owner == server)
+            } else {
+                whole.topology.producers(flow).any(|(producer, _)| whole.placement.runs(producer, server))
+            }
+        };
+        let unreached: Vec<_> = whole
+            .placement
+            .servers_of(name)
+            .filter(|server| !stage.inputs.iter().any(|input| arrives(&input.flow.value, server)))
+            .collect();
+        if !unreached.is_empty() {
+            let servers = listed(unreached);
+            diagnostics.push(
+                Diagnostic::new(
+                    &RULE,
+                    stage.on.as_ref().map_or(stage.place, |on| on.place),
+                    format!("no record can reach stage `{name}` on {servers}"),
+                )
+                .label("none of its flows arrives there")
+                .help(format!("take {servers} out of its placement with `on`, or let a guide give keys to it")),
+            );
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Text → nodes, by `serde-saphyr`: the only module that knows it.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, SeqAccess, Visitor},
+};
+use serde_saphyr::{
+    Location, MessageFormatter, Options, Spanned,
+    options::{DuplicateKeyPolicy, NonFiniteFloatPolicy},
+};
+
+use super::{
+    Place, Source,
+    node::{Entry, Node, Shape},
+};
+use crate::{
+    check::{duplicate_key, syntax, wrong_kind},
+    diagnostic::Diagnostics,
+};
+
+/// How deep lists and maps may nest: far more than any topology needs, far less than the stack bears.
+const MAX_DEPTH: usize = 64;
+/// How many values a file may hold after its aliases are followed.
+const MAX_NODES: usize = 4_000_000;
+
+/// Reads a source into a tree. `None`, with a diagnostic, if it isn't YAML.
+pub fn parse(source: &Source, diagnostics: &mut Diagnostics) -> Option<Node> {
+    if source.text.trim().is_empty() {
+        diagnostics.push(syntax::empty());
+        return None;
+    }
+    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(&source.text, options()) {
+        Ok(raw) => Some(Reader { source, diagnostics }.node(raw)),
+        Err(error) => {
+            let place = error.location().map_or_else(Place::default, |location| place_of(source, location));
+            diagnostics.push(syntax::unreadable(&words(&error), place));
+            None
+        }
+    }
+}
+
+fn options() -> Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_NODES,
+            max_events: 2 * MAX_NODES,
+            max_depth: MAX_DEPTH,
+            max_total_scalar_bytes: 256 << 20,
+            max_documents: 1,
+        },
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        emit_comments: false,
+    }
+}
+
+/// The parser's message for users, without place and snippet.
+fn words(error: &serde_saphyr::Error) -> String {
+    let error = error.without_snippet();
+    let message = serde_saphyr::UserMessageFormatter.format_message(error).into_owned();
+    message.lines().next().unwrap_or_default().to_owned()
+}
+
+fn place_of(source: &Source, location: Location) -> Place {
+    let span = location.span();
+    let length = source.text.len();
+    match (span.byte_offset(), span.byte_len()) {
+        (Some(offset), Some(len)) => {
+            let start = (offset as usize).min(length);
+            Place { start, end: start.saturating_add(len as usize).min(length) }
+        }
+        _ => {
+            let line = (location.line() as usize).saturating_sub(1);
+            let before: usize = source.text.split_inclusive('\n').take(line).map(str::len).sum();
+            let column = (location.column() as usize).saturating_sub(1);
+            let rest = source.text.get(before..).unwrap_or_default();
+            Place::at(before + rest.char_indices().nth(column).map_or(0, |(byte, _)| byte))
+        }
+    }
+}
+
+/// A value as the parser hands it out, before its text is looked up in the source.
+enum Raw {
+    Null,
+    /// YAML takes it for a boolean or a number: what counts is the text as written.
+    Plain,
+    Text(String),
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<(Spanned<Raw>, Spanned<Raw>)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Raw, E> {
+        Ok(Raw::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Raw::Map(entries))
+    }
+}
+
+/// Looks up what was written, and finds keys written twice.
+struct Reader<'a> {
+    source: &'a Source,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl Reader<'_> {
+    fn node(&mut self, raw: Spanned<Raw>) -> Node {
+        let mut place = place_of(self.source, raw.defined);
+        let shape = match raw.value {
+            Raw::Null => Shape::Null(self.source.text_at(place).to_owned()),
+            Raw::Plain => Shape::Scalar(self.source.text_at(place).to_owned()),
+            Raw::Text(text) => Shape::Scalar(text),
+            Raw::List(items) => {
+                place.end = place.end.max((place.start + 1).min(self.source.text.len()));
+                Shape::List(items.into_iter().map(|item| self.node(item)).collect())
+            }
+            Raw::Map(entries) => Shape::Map(self.entries(entries)),
+        };
+        Node { shape, place }
+    }
+
+    fn entries(&mut self, raw: Vec<(Spanned<Raw>, Spanned<Raw>)>) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
+        let mut known = std::collections::HashMap::with_capacity(raw.len());
+        for (key, value) in raw {
+            let (key, value) = (self.node(key), self.node(value));
+            let (Shape::Scalar(text) | Shape::Null(text)) = key.shape else {
+                self.diagnostics.push(wrong_kind::key(&key));
+                continue;
+            };
+            if let Some(&first) = known.get(&text) {
+                self.diagnostics.push(duplicate_key::twice(&text, key.place, first));
+                continue;
+            }
+            known.insert(text.clone(), key.place);
+            entries.push(Entry { key: text, key_place: key.place, value });
+        }
+        entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> (Option<Node>, Diagnostics) {
+        let mut diagnostics = Diagnostics::default();
+        let node = parse(&Source::new("t.yaml", text), &mut diagnostics);
+        (node, diagnostics)
+    }
+
+    fn scalar(node: &Node) -> &str {
+        match &node.shape {
+            Shape::Scalar(text) | Shape::Null(text) => text,
+            _ => panic!("not a scalar: {node:?}"),
+        }
+    }
+
+    #[test]
+    fn text_is_kept_as_written_whatever_yaml_makes_of_it() {
+        let text = "on: 010\nyes: 1_000\n\"q\": 1e999\nn: ~\nr: {5: s2, 0x1F: \"a\\tb\"}\nt: .nan\n";
+        let (node, diagnostics) = parsed(text);
+        assert!(diagnostics.is_empty(), "{diagnostics:?}");
+        let node = node.expect("is YAML");
+        let keys: Vec<_> = node.entries().iter().map(|entry| entry.key.as_str()).collect();
+        assert_eq!(keys, ["on", "yes", "q", "n", "r", "t"]);
+        let value = |key| scalar(&node.get(key).expect("is there").value).to_owned();
+        assert_eq!([value("on"), value("yes"), value("q"), value("n")], ["010", "1_000", "1e999", "~"]);
+        let inner: Vec<_> =
+            node.entries()[4].value.entries().iter().map(|entry| (entry.key.clone(), scalar(&entry.value))).collect();
+        assert_eq!(inner, [("5".to_owned(), "s2"), ("0x1F".to_owned(), "a\tb")]);
+    }
+
+    #[test]
+    fn every_value_knows_its_place_also_through_aliases_and_merge_keys() {
+        let text = "x-a: &a {queue: 5}\nb:\n  <<: *a\n  é: [p, q]\nc: *a\n";
+        let (node, _) = parsed(text);
+        let node = node.expect("is YAML");
+        let source = Source::new("t.yaml", text);
+        let b = &node.get("b").expect("is there").value;
+        assert_eq!(source.text_at(b.get("queue").expect("merged in").value.place), "5");
+        let list = &b.get("é").expect("is there").value;
+        let Shape::List(items) = &list.shape else { panic!("a list") };
+        assert_eq!(source.text_at(items[1].place), "q");
+        assert_eq!(source.position(items[1].place.start), crate::source::Position { line: 4, column: 10 });
+        assert_eq!(scalar(&node.get("c").expect("is there").value.get("queue").expect("aliased").value), "5");
+    }
+
+    #[test]
+    fn every_duplicate_key_is_found() {
+        let (_, diagnostics) = parsed("a: 1\nb: {c: 1, c: 2}\na: 2\n");
+        assert_eq!(diagnostics.len(), 2);
+    }
+
+    #[test]
+    fn broken_yaml_is_one_error_and_no_panic() {
+        for text in ["a: [1, 2", "\t- a", "a: b: c", "- *x", "a: \"b", "%", "? [a]: b", "\0", "a: &a [*a]", "a\n---\nb"]
+        {
+            let (node, diagnostics) = parsed(text);
+            assert!(node.is_none() || !diagnostics.is_empty() || text == "- *x" || text == "%", "{text:?}");
+        }
+        let deep = "[".repeat(100_000);
+        assert_eq!(parsed(&deep).1.len(), 1);
+    }
+}

@@ -1,0 +1,135 @@
+//! Reads servers, portals and loops.
+
+use super::fields::{Fields, Reader};
+use crate::{
+    check::bad_literal,
+    source::{Located, Place, node::Node},
+    topology::{Loop, Portal, Server, Spool, literal, literal::Weight},
+};
+
+/// The server of a topology that states none.
+pub fn here(place: Place) -> Server {
+    Server {
+        place,
+        address: Some(Located::new("127.0.0.1".to_owned(), place)),
+        listen: None,
+        ssh: None,
+        weight: Weight::ONE,
+        weight_place: None,
+        labels: Vec::new(),
+        memory: None,
+        cpu: None,
+        drained: None,
+    }
+}
+
+impl Reader<'_> {
+    pub fn cycle(&mut self, owner: String, place: Place, node: &Node) -> Option<Loop> {
+        let fields = self.fields(node, owner, place, &["flows", "passes"])?;
+        let flows = self
+            .required(&fields, "flows", "flows: [suspect]")
+            .and_then(|(node, what)| self.texts(node, &what, "flows"))
+            .unwrap_or_default();
+        if flows.is_empty() {
+            self.has_holes = true;
+        }
+        let passes = self.count(fields.get("passes"), 1, u64::from(u16::MAX));
+        if fields.entry("passes").is_none() {
+            self.report(crate::check::loop_without_passes::missing(&fields.owner, fields.place));
+        }
+        Some(Loop { place: fields.place, flows, passes: passes.map(|passes| passes.value as u16) })
+    }
+
+    pub fn portal(&mut self, owner: String, place: Place, node: &Node) -> Option<Portal> {
+        let fields = self.fields(node, owner, place, &["flows", "port", "link", "spool"])?;
+        let mut port = |field| {
+            let port = self.count(fields.get(field), 1, u64::from(u16::MAX))?;
+            Some(port.map(|port| port as u16))
+        };
+        let (port, link) = (port("port"), port("link"));
+        Some(Portal {
+            place: fields.place,
+            flows: fields.get("flows").and_then(|(node, what)| self.texts(node, &what, "flows")),
+            port,
+            link,
+            spool: self.spool(&fields),
+        })
+    }
+
+    fn spool(&mut self, fields: &Fields<'_>) -> Spool {
+        let Some((node, what)) = fields.get("spool") else { return Spool::default() };
+        let Some(fields) = self.fields(node, what, node.place, &["memory", "disk", "sync"]) else {
+            return Spool::default();
+        };
+        Spool {
+            memory: self.literal(fields.get("memory"), literal::size),
+            disk: self.literal(fields.get("disk"), literal::size),
+            sync: fields.entry("sync").map(|entry| entry.key_place),
+        }
+    }
+
+    pub fn server(&mut self, owner: String, place: Place, node: &Node) -> Option<Server> {
+        let known = ["address", "listen", "ssh", "weight", "labels", "memory", "cpu", "state"];
+        let fields = self.fields(node, owner, place, &known)?;
+        let labels = fields.get("labels").and_then(|(node, what)| self.texts(node, &what, "labels"));
+        let labels = labels.unwrap_or_default();
+        for label in &labels {
+            self.name(&label.value, label.place, "label");
+        }
+        let weight = self.literal(fields.get("weight"), literal::millionths);
+        let drained = self.choice(fields.get("state"), &[("drained", true), ("active", false)]);
+        Some(Server {
+            place: fields.place,
+            address: self.address(&fields, "address"),
+            listen: self.address(&fields, "listen"),
+            ssh: fields.get("ssh").and_then(|(node, what)| self.text(node, &what)).map(|ssh| ssh.value),
+            weight: weight.as_ref().map_or(Weight::ONE, |weight| Weight(weight.value)),
+            weight_place: weight.map(|weight| weight.place),
+            labels,
+            memory: self.literal(fields.get("memory"), literal::size).map(|memory| memory.value),
+            cpu: self.literal(fields.get("cpu"), literal::millionths).map(|cpu| cpu.value),
+            drained: drained.filter(|drained| drained.value).map(|drained| drained.place),
+        })
+    }
+
+    fn address(&mut self, fields: &Fields<'_>, field: &str) -> Option<Located<String>> {
+        let (node, what) = fields.get(field)?;
+        let text = self.text(node, &what)?;
+        let wildcard = field == "listen" && text.value == "*";
+        if is_address(&text.value) || wildcard {
+            return Some(text);
+        }
+        let expected = "an IP address or a host name, without port or scheme";
+        self.report(bad_literal::literal(&what, &text.value, text.place, expected));
+        None
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return true;
+    }
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.len() <= 253 && !numeric && text.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_ips_or_host_names_without_port_or_scheme() {
+        for text in ["10.0.0.1", "::1", "localhost", "db-1.example.org"] {
+            assert!(is_address(text), "{text}");
+        }
+        for text in ["", "10.0.0.1:80", "tcp://a", "a b", "a_b", "1.2.3", "300.1.1.1", "-a", "a..b", "[::1]"] {
+            assert!(!is_address(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Tree → typed topology. Mistakes become diagnostics; what could be read is read, so that all come in one run.
+
+mod cluster;
+mod fields;
+mod flow;
+mod stage;
+
+use std::collections::BTreeMap;
+
+use self::fields::{Fields, Reader};
+use super::{Namespace, Topology, literal, merge::merge};
+use crate::{
+    diagnostic::Diagnostics,
+    source::{
+        Located, Place,
+        node::{Entry, Node, Shape},
+    },
+};
+
+/// The fields at the top of a topology.
+const TOP: [&str; 10] =
+    ["topology", "flows", "stages", "loops", "portals", "servers", "namespaces", "defaults", "files", "security"];
+/// The fields that a namespace has besides the changes that it makes.
+const OWN: [&str; 2] = ["local", "ports"];
+/// How long a server may take to become idle. Milliseconds.
+const IDLE_TIMEOUT: u64 = 30_000;
+
+/// A file as far as it can be read before a namespace is chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOutline {
+    base: Node,
+    name: Located<String>,
+    namespaces: Vec<(Namespace, Option<Node>)>,
+    declares_namespaces: bool,
+}
+
+impl FileOutline {
+    /// The namespaces: the declared ones in the order of the file, or `default` alone.
+    pub fn namespaces(&self) -> impl ExactSizeIterator<Item = &Namespace> {
+        self.namespaces.iter().map(|(namespace, _)| namespace)
+    }
+
+    /// Whether the file declares namespaces, rather than having only `default`.
+    pub fn declares_namespaces(&self) -> bool {
+        self.declares_namespaces
+    }
+
+    /// The topology's name.
+    pub fn name(&self) -> &Located<String> {
+        &self.name
+    }
+}
+
+/// Finds the namespaces of a file. `None` if it isn't a map.
+pub fn outline(tree: &Node, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
+    let mut reader = Reader { diagnostics, has_holes: false };
+    let owner = "the topology".to_owned();
+    let Shape::Map(entries) = &tree.shape else {
+        reader.report(crate::check::wrong_kind::value(tree, &owner, "a map of fields"));
+        return None;
+    };
+    let known: Vec<&str> = TOP
+        .into_iter()
+        .chain(entries.iter().map(|entry| entry.key.as_str()).filter(|key| key.starts_with("x-")))
+        .collect();
+    let top = reader.fields(tree, owner, tree.place, &known)?;
+    let name = reader
+        .required(&top, "topology", "topology: calls")
+        .and_then(|(node, what)| reader.text(node, &what))
+        .unwrap_or_else(|| Located::new("unnamed".to_owned(), tree.place));
+    reader.name(&name.value, name.place, "topology");
+
+    let declared = reader.named(top.get("namespaces"), "namespace");
+    let mut namespaces: Vec<_> = declared.iter().filter_map(|entry| reader.namespace(entry)).collect();
+    if namespaces.is_empty() {
+        let default = Namespace { name: "default".to_owned(), place: name.place, local: false, ports: None };
+        namespaces.push((default, None));
+    }
+    let base = Node {
+        shape: Shape::Map(entries.iter().filter(|entry| entry.key != "namespaces").cloned().collect()),
+        place: tree.place,
+    };
+    Some(FileOutline { base, name, namespaces, declares_namespaces: !declared.is_empty() })
+}
+
+/// Reads the topology with one of its namespaces merged in.
+pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diagnostics) -> Topology {
+    let changes = outline.namespaces.iter().find(|(known, _)| known == namespace).and_then(|(_, node)| node.as_ref());
+    let tree = changes.map_or_else(|| outline.base.clone(), |changes| merge(&outline.base, changes));
+    let mut reader = Reader { diagnostics, has_holes: false };
+    let top = Fields::new(&tree, "the topology".to_owned(), outline.name.place);
+    let mut topology = Topology {
+        name: outline.name.clone(),
+        namespace: namespace.clone(),
+        flows: reader.collection(&top, "flows", "flow", Reader::flow),
+        stages: reader.collection(&top, "stages", "stage", Reader::stage),
+        loops: reader.collection(&top, "loops", "loop", Reader::cycle),
+        portals: reader.collection(&top, "portals", "portal", Reader::portal),
+        servers: reader.collection(&top, "servers", "server", Reader::server),
+        idle_timeout: reader.idle_timeout(&top),
+        files: top.get("files").and_then(|(node, what)| {
+            let files = reader.texts(node, &what, "patterns of files")?;
+            Some(Located::new(files, top.entry("files")?.key_place))
+        }),
+        security: top.entry("security").map(|entry| entry.key_place),
+        has_holes: false,
+    };
+    if topology.servers.is_empty() && top.entry("servers").is_none() {
+        topology.servers = BTreeMap::from([("here".to_owned(), cluster::here(topology.name.place))]);
+    }
+    topology.has_holes = reader.has_holes;
+    topology
+}
+
+impl Reader<'_> {
+    fn namespace(&mut self, entry: &Entry) -> Option<(Namespace, Option<Node>)> {
+        let owner = format!("namespace `{}`", entry.key);
+        let changeable = TOP.iter().filter(|field| !["topology", "namespaces"].contains(field));
+        let known: Vec<_> = OWN.iter().chain(changeable).copied().collect();
+        let fields = self.fields(&entry.value, owner, entry.key_place, &known)?;
+        let local = self.choice(fields.get("local"), &[("true", true), ("false", false)]);
+        let ports = self.count(fields.get("ports"), 1, u64::from(u16::MAX));
+        let namespace = Namespace {
+            name: entry.key.clone(),
+            place: entry.key_place,
+            local: local.is_some_and(|local| local.value),
+            ports: ports.map(|ports| ports.map(|port| port as u16)),
+        };
+        let changes = entry.value.entries().iter().filter(|change| !OWN.contains(&change.key.as_str()));
+        let changes = Node { shape: Shape::Map(changes.cloned().collect()), place: entry.value.place };
+        Some((namespace, Some(changes)))
+    }
+
+    fn collection<T>(
+        &mut self,
+        top: &Fields<'_>,
+        field: &str,
+        kind: &str,
+        read: fn(&mut Self, String, Place, &Node) -> Option<T>,
+    ) -> BTreeMap<String, T> {
+        let mut all = BTreeMap::new();
+        for entry in self.named(top.get(field), kind) {
+            let owner = format!("{kind} `{}`", entry.key);
+            match read(self, owner, entry.key_place, &entry.value) {
+                Some(value) => drop(all.insert(entry.key.clone(), value)),
+                None => self.has_holes = true,
+            }
+        }
+        all
+    }
+
+    fn idle_timeout(&mut self, top: &Fields<'_>) -> u64 {
+        let Some((node, what)) = top.get("defaults") else { return IDLE_TIMEOUT };
+        let place = top.entry("defaults").map_or(Place::default(), |entry| entry.key_place);
+        let Some(defaults) = self.fields(node, what, place, &["idle_timeout"]) else { return IDLE_TIMEOUT };
+        self.literal(defaults.get("idle_timeout"), literal::duration).map_or(IDLE_TIMEOUT, |timeout| timeout.value)
+    }
+}
