@@ -1,14 +1,18 @@
 //! The command `waldo`: one file for each subcommand, exit codes in `exit.rs`.
 
+mod check;
+mod compile;
 mod down;
 mod exec;
 mod exit;
+mod explain;
 mod launch;
 mod located;
 mod logs;
 mod numbers;
 mod send;
 mod status;
+mod topology_file;
 
 use std::process::ExitCode;
 
@@ -25,6 +29,12 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say what is wrong with a topology, all of it at once
+    Check(check::Arguments),
+    /// Explain a rule by its code
+    Explain(explain::Arguments),
+    /// Write a topology's plan, and all that follows from it, into a build directory
+    Compile(compile::Arguments),
     /// End everything that runs in a namespace, also what was left behind
     Down(down::Arguments),
     /// Show what runs in a namespace, and how it is
@@ -43,6 +53,9 @@ enum Command {
 
 fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
+        Command::Check(arguments) => check::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Compile(arguments) => compile::run(arguments),
         Command::Down(arguments) => down::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Logs(arguments) => logs::run(arguments),

