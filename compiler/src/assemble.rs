@@ -25,8 +25,7 @@ const SIGNAL: &str = "TERM";
 /// The plan of a topology that keeps all rules.
 pub fn plan(whole: &Whole<'_>) -> Plan {
     let topology = whole.topology;
-    let counted = graph::counted_flows(topology);
-    let order: Vec<String> = graph::order(topology, &whole.edges, &counted).into_iter().map(str::to_owned).collect();
+    let order: Vec<String> = graph::order(topology, &whole.edges).into_iter().map(str::to_owned).collect();
     let names = |stages: &mut dyn Iterator<Item = (&String, &Stage)>| stages.map(|(name, _)| name.clone()).collect();
     let flow = |(name, flow): (&String, &crate::topology::Flow)| {
         let plan = FlowPlan {
@@ -49,6 +48,7 @@ pub fn plan(whole: &Whole<'_>) -> Plan {
         servers: topology.servers.keys().map(|name| (name.clone(), server(whole, name, &order))).collect(),
         order,
     };
+    // A plan holds nothing that JSON can't, so there is always a digest.
     plan.digest = digest(&plan).unwrap_or_default();
     plan
 }
@@ -57,6 +57,11 @@ pub fn plan(whole: &Whole<'_>) -> Plan {
 pub fn digest(plan: &Plan) -> Result<String, JsonError> {
     let bare = Plan { digest: String::new(), ..plan.clone() };
     Ok(format!("{:032x}", xxh3_128(&serde_json::to_vec(&bare)?)))
+}
+
+/// Whether a plan carries the digest of what it says: whether it is as it was written.
+pub fn verify_digest(plan: &Plan) -> bool {
+    digest(plan).is_ok_and(|digest| digest == plan.digest)
 }
 
 fn server(whole: &Whole<'_>, name: &str, order: &[String]) -> ServerPlan {

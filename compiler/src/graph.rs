@@ -101,11 +101,15 @@ pub fn path(cycle: &[Edge<'_>]) -> String {
     text
 }
 
-/// The stages in an order in which each comes after those that it receives from; edges of `backward` flows don't count.
-pub fn order<'t>(topology: &'t Topology, edges: &[Edge<'t>], backward: &BTreeSet<&str>) -> Vec<&'t str> {
+/// The stages in an order in which each comes after those that it receives from. Within a cycle, what it sends on the
+/// first flow of a loop goes back and doesn't count.
+pub fn order<'t>(topology: &'t Topology, edges: &[Edge<'t>]) -> Vec<&'t str> {
+    let counted = counted_flows(topology);
+    let on_cycles: BTreeSet<Edge<'_>> = components(edges).into_iter().flatten().collect();
+    let goes_back = |edge: &&Edge<'t>| counted.contains(edge.flow) && on_cycles.contains(*edge);
     let mut missing: BTreeMap<&str, BTreeSet<&str>> =
         topology.stages.keys().map(|stage| (stage.as_str(), BTreeSet::new())).collect();
-    for edge in edges.iter().filter(|edge| !backward.contains(edge.flow) && edge.from != edge.to) {
+    for edge in edges.iter().filter(|edge| !goes_back(edge) && edge.from != edge.to) {
         missing.entry(edge.to).or_default().insert(edge.from);
     }
     let mut ordered = Vec::with_capacity(missing.len());

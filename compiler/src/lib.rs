@@ -17,7 +17,7 @@ pub mod suggestion;
 pub mod topology;
 pub mod wiring;
 
-pub use assemble::digest;
+pub use assemble::{digest, verify_digest};
 use bounds::Bounds;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 use plan::Plan;

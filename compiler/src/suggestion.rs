@@ -5,7 +5,7 @@ pub fn similar<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(written, candidate), candidate))
-        .filter(|&(distance, candidate)| distance <= (candidate.chars().count().max(3)) / 3)
+        .filter(|&(distance, candidate)| distance <= candidate.chars().count().max(written.chars().count()) / 3)
         .min()
         .map(|(_, candidate)| candidate)
 }

@@ -14,7 +14,9 @@ else to `relay`. A portal that ends up with none would be a process with nothing
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
     for (name, portal) in &whole.topology.portals {
-        if whole.carriers.0.get(name).is_none_or(|carrier| carrier.flows.is_empty()) {
+        // Flows that are named, but that it doesn't carry, are other rules'.
+        let names_none = portal.flows.as_ref().is_none_or(Vec::is_empty);
+        if names_none && whole.carriers.0.get(name).is_none_or(|carrier| carrier.flows.is_empty()) {
             diagnostics.push(
                 Diagnostic::new(&RULE, portal.place, format!("portal `{name}` carries no flow"))
                     .label("nothing enters here")

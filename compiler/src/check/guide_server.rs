@@ -19,6 +19,9 @@ names another one would send records to a server where nobody receives them.",
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
     for (name, flow) in &whole.topology.flows {
+        if whole.topology.consumers(name).next().is_none() {
+            continue;
+        }
         let able = owners::able(whole.topology, &whole.placement, name);
         let mut named = |server: &str, place: Place| {
             if able.iter().any(|able| *able == server) {
@@ -36,7 +39,7 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
                 diagnostic = diagnostic.also(why.unwrap_or(declared.place), "this server");
             }
             let help = if able.is_empty() {
-                "no server can own its keys: place all its consumers on one".to_owned()
+                "no server can own its keys: place all its consumers on one that isn't drained".to_owned()
             } else {
                 format!("name a server that can own its keys: {}", listed(&able))
             };

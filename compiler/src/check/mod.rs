@@ -144,7 +144,7 @@ impl<'t> Whole<'t> {
 }
 
 /// Rules that look at single things and the names in them.
-const PARTS: [fn(&Topology, &mut Diagnostics); 12] = [
+const PARTS: [fn(&Topology, &mut Diagnostics); 11] = [
     unknown_name::check,
     name_clash::check,
     missing_field::check,
@@ -156,11 +156,10 @@ const PARTS: [fn(&Topology, &mut Diagnostics); 12] = [
     lines_outputs::check,
     loop_numbers::check,
     small_disk::check,
-    unused_label::check,
 ];
 
 /// Rules that look at the whole.
-const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 17] = [
+const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 14] = [
     no_producer::check,
     no_consumer::check,
     nowhere::check,
@@ -175,13 +174,17 @@ const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 17] = [
     port_room::check,
     ipc_path::check,
     empty_portal::check,
-    idle_server::check,
-    spread_all_in_loop::check,
-    lines_in_loop::check,
 ];
 
-/// Rules that make sense only where the others hold.
-const REFINEMENTS: [fn(&Whole<'_>, &mut Diagnostics); 2] = [unreachable_instances::check, many_portals::check];
+/// Rules whose warnings help only where there are no errors.
+const REFINEMENTS: [fn(&Whole<'_>, &mut Diagnostics); 6] = [
+    unreachable_instances::check,
+    idle_server::check,
+    unused_label::check,
+    spread_all_in_loop::check,
+    many_portals::check,
+    lines_in_loop::check,
+];
 
 /// Checks one namespace's topology. What follows from it comes back if it was looked at as a whole.
 pub fn check<'t>(topology: &'t Topology, port_base: Option<u16>, diagnostics: &mut Diagnostics) -> Option<Whole<'t>> {

@@ -4,6 +4,7 @@ use super::{Rule, Whole, listed};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
     guide::owners,
+    topology::{Guide, TableDefault},
 };
 
 pub(crate) static RULE: Rule = Rule {
@@ -20,7 +21,13 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
     for (name, flow) in &whole.topology.flows {
         let Some(guide) = &flow.guide else { continue };
         let consumers: Vec<_> = whole.topology.consumers(name).map(|(consumer, _)| consumer).collect();
-        if consumers.is_empty() || !owners::able(whole.topology, &whole.placement, name).is_empty() {
+        // Servers that the guide names are looked at one by one.
+        let by_slots = match &guide.value {
+            Guide::Hash => true,
+            Guide::Ranges(_) => false,
+            Guide::Table { default, .. } => default.as_ref().is_some_and(|default| default.value == TableDefault::Hash),
+        };
+        if !by_slots || consumers.is_empty() || !owners::able(whole.topology, &whole.placement, name).is_empty() {
             continue;
         }
         let runs_all = |server: &&String| consumers.iter().all(|consumer| whole.placement.runs(consumer, server));
@@ -33,7 +40,8 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
             )
         } else {
             let names = listed(&candidates);
-            (format!("weight 0 on {names}"), format!("give one of {names} a `weight` above 0"))
+            let one_of = if candidates.len() > 1 { "one of " } else { "" };
+            (format!("weight 0 on {names}"), format!("give {one_of}{names} a `weight` above 0"))
         };
         diagnostics.push(
             Diagnostic::new(&RULE, guide.place, format!("no server can own the keys of flow `{name}`"))

@@ -1,10 +1,7 @@
 //! W036: a label that nobody uses.
 
-use super::Rule;
-use crate::{
-    diagnostic::{Diagnostic, Diagnostics, Severity},
-    topology::Topology,
-};
+use super::{Rule, Whole};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 
 pub(crate) static RULE: Rule = Rule {
     code: "W036",
@@ -15,7 +12,8 @@ Labels exist for a stage's `on`. One that no stage names has no effect; perhaps 
 spelt differently there.",
 };
 
-pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
+pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
+    let topology = whole.topology;
     let used = |label: &str| {
         let mut on = topology.stages.values().filter_map(|stage| stage.on.as_ref()).flat_map(|on| &on.value);
         on.any(|name| name.value == label)

@@ -121,7 +121,7 @@ impl Diagnostics {
     }
 
     /// The findings.
-    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
     }
 
@@ -165,6 +165,15 @@ impl Diagnostics {
 
 fn by_place(a: &Diagnostic, b: &Diagnostic) -> Ordering {
     (a.place, a.rule.code, &a.message).cmp(&(b.place, b.rule.code, &b.message))
+}
+
+impl<'d> IntoIterator for &'d Diagnostics {
+    type Item = &'d Diagnostic;
+    type IntoIter = std::slice::Iter<'d, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
 }
 
 impl IntoIterator for Diagnostics {

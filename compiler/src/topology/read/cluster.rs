@@ -96,12 +96,11 @@ impl Reader<'_> {
         let (node, what) = fields.get(field)?;
         let text = self.text(node, &what)?;
         let wildcard = field == "listen" && text.value == "*";
-        if is_address(&text.value) || wildcard {
-            return Some(text);
+        if !is_address(&text.value) && !wildcard {
+            let expected = "an IP address or a host name, without port or scheme";
+            self.report(bad_literal::literal(&what, &text.value, text.place, expected));
         }
-        let expected = "an IP address or a host name, without port or scheme";
-        self.report(bad_literal::literal(&what, &text.value, text.place, expected));
-        None
+        Some(text)
     }
 }
 

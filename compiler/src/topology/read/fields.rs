@@ -7,8 +7,33 @@ use crate::{
         Located, Place,
         node::{Entry, Node, Shape},
     },
+    suggestion,
     topology::{literal, name},
 };
+
+/// The fields that hold a topology together: what one of them was meant to say leaves a hole.
+const STRUCTURE: [&str; 20] = [
+    "flows",
+    "stages",
+    "loops",
+    "portals",
+    "servers",
+    "namespaces",
+    "key",
+    "guide",
+    "from",
+    "in",
+    "out",
+    "on",
+    "flow",
+    "spread",
+    "ranges",
+    "table",
+    "default",
+    "labels",
+    "state",
+    "local",
+];
 
 /// Reads nodes into values and keeps what it has to say about them.
 pub struct Reader<'d> {
@@ -61,6 +86,8 @@ impl Reader<'_> {
             Shape::Null(_) => {}
             Shape::Map(entries) => {
                 for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+                    let meant = suggestion::similar(&entry.key, known.iter().copied());
+                    self.has_holes |= meant.is_some_and(|meant| STRUCTURE.contains(&meant));
                     self.report(unknown_field::field(&entry.key, entry.key_place, &owner, known));
                 }
             }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use self::fields::{Fields, Reader};
 use super::{Namespace, Topology, literal, merge::merge};
 use crate::{
+    check::{syntax, wrong_kind},
     diagnostic::Diagnostics,
     source::{
         Located, Place,
@@ -32,6 +33,7 @@ pub struct FileOutline {
     name: Located<String>,
     namespaces: Vec<(Namespace, Option<Node>)>,
     declares_namespaces: bool,
+    has_holes: bool,
 }
 
 impl FileOutline {
@@ -56,7 +58,10 @@ pub fn outline(tree: &Node, diagnostics: &mut Diagnostics) -> Option<FileOutline
     let mut reader = Reader { diagnostics, has_holes: false };
     let owner = "the topology".to_owned();
     let Shape::Map(entries) = &tree.shape else {
-        reader.report(crate::check::wrong_kind::value(tree, &owner, "a map of fields"));
+        reader.report(match tree.shape {
+            Shape::Null(_) => syntax::empty(),
+            _ => wrong_kind::value(tree, &owner, "a map of fields, of which `topology` and `stages` are two"),
+        });
         return None;
     };
     let known: Vec<&str> = TOP
@@ -80,14 +85,14 @@ pub fn outline(tree: &Node, diagnostics: &mut Diagnostics) -> Option<FileOutline
         shape: Shape::Map(entries.iter().filter(|entry| entry.key != "namespaces").cloned().collect()),
         place: tree.place,
     };
-    Some(FileOutline { base, name, namespaces, declares_namespaces: !declared.is_empty() })
+    Some(FileOutline { base, name, namespaces, declares_namespaces: !declared.is_empty(), has_holes: reader.has_holes })
 }
 
 /// Reads the topology with one of its namespaces merged in.
 pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diagnostics) -> Topology {
     let changes = outline.namespaces.iter().find(|(known, _)| known == namespace).and_then(|(_, node)| node.as_ref());
     let tree = changes.map_or_else(|| outline.base.clone(), |changes| merge(&outline.base, changes));
-    let mut reader = Reader { diagnostics, has_holes: false };
+    let mut reader = Reader { diagnostics, has_holes: outline.has_holes };
     let top = Fields::new(&tree, "the topology".to_owned(), outline.name.place);
     let mut topology = Topology {
         name: outline.name.clone(),

@@ -117,7 +117,12 @@ impl Reader<'_> {
             let flow = Located::new(flow.clone(), node.place);
             return Some(Input { spread: Located::new(Spread::Any, node.place), flow });
         }
-        let fields = self.fields(node, format!("an item of {what}"), node.place, &["flow", "spread"])?;
+        let owner = format!("an item of {what}");
+        if !matches!(node.shape, Shape::Map(_)) {
+            self.report_hole(wrong_kind::value(node, &owner, "a flow, or `{flow: NAME, spread: key}`"));
+            return None;
+        }
+        let fields = self.fields(node, owner, node.place, &["flow", "spread"])?;
         let Some((flow, what)) = self.required(&fields, "flow", "{flow: NAME, spread: key}") else {
             self.has_holes = true;
             return None;
@@ -158,6 +163,11 @@ impl Reader<'_> {
         if matches!(node.shape, Shape::Scalar(_)) {
             let policy = self.choice(Some((node, what)), &POLICIES).map(|policy| policy.value);
             return Restart { policy, ..Restart::default() };
+        }
+        if !matches!(node.shape, Shape::Map(_)) {
+            let expected = "`always`, `on-failure`, `never`, or a map of `policy`, `backoff`, `max` and `window`";
+            self.report(wrong_kind::value(node, &what, expected));
+            return Restart::default();
         }
         let Some(fields) = self.fields(node, what, node.place, &["policy", "backoff", "max", "window"]) else {
             return Restart::default();

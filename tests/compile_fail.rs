@@ -1,0 +1,75 @@
+//! Every rule says what it should: each topology in `tests/compile-fail/` gives the messages beside it.
+//! `WALDO_UPDATE_EXPECTED=1 cargo test --test compile_fail` writes them anew.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use waldo_compiler::{
+    Source,
+    check::RULES,
+    diagnostic::render::{Colour, render},
+};
+
+/// The rule that looks at files, which `tests/check.rs` breaks through the command.
+const NOT_FROM_TEXT: &str = "W033";
+
+fn cases() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile-fail");
+    let mut cases: Vec<_> = fs::read_dir(directory)
+        .expect("the directory of cases")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    cases.sort();
+    cases
+}
+
+fn messages(case: &Path) -> String {
+    let name = case.file_name().expect("a file").to_string_lossy();
+    let source = Source::new(name, &fs::read_to_string(case).expect("readable"));
+    render(&source, &waldo_compiler::check(&source).diagnostics, Colour::Plain)
+}
+
+#[test]
+fn every_broken_topology_gives_the_expected_messages() {
+    let update = std::env::var_os("WALDO_UPDATE_EXPECTED").is_some();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let found = messages(&case);
+        let expected = case.with_extension("stderr");
+        if update {
+            fs::write(&expected, &found).expect("writable");
+        } else if fs::read_to_string(&expected).unwrap_or_default() != found {
+            wrong.push(format!("{}:\n{found}", case.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "other messages than expected:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_rule_has_a_case_and_every_case_breaks_a_rule() {
+    let mut broken = BTreeSet::new();
+    for case in cases() {
+        let source = Source::new("case", &fs::read_to_string(&case).expect("readable"));
+        let found = waldo_compiler::check(&source).diagnostics;
+        assert!(!found.is_empty(), "{} breaks no rule", case.display());
+        broken.extend(found.iter().map(|found| found.rule.code));
+    }
+    let unbroken: Vec<_> = RULES.iter().map(|rule| rule.code).filter(|code| !broken.contains(code)).collect();
+    assert_eq!(unbroken, [NOT_FROM_TEXT]);
+}
+
+#[test]
+fn every_message_says_where_and_how_to_mend_it() {
+    for case in cases() {
+        let source = Source::new("case", &fs::read_to_string(&case).expect("readable"));
+        for found in &waldo_compiler::check(&source).diagnostics {
+            assert!(found.help.is_some(), "{}: {} has no help", case.display(), found.message);
+            let blank = source.text.is_empty() || found.place.start > source.text.len();
+            assert!(!blank || found.rule.code == "W001", "{}: {} has no place", case.display(), found.message);
+        }
+    }
+}
