@@ -113,7 +113,7 @@ impl Filter {
     /// Puts records into the program while it takes them; answers whether the inbox is dry.
     fn give_input(&mut self) -> Result<bool> {
         loop {
-            if !self.write_pending()? {
+            if !self.write_pending() {
                 return Ok(false);
             }
             let Some(record) = self.stage.try_receive()? else { return Ok(true) };
@@ -124,29 +124,29 @@ impl Filter {
     }
 
     /// Writes what is pending; answers whether all of it went.
-    fn write_pending(&mut self) -> Result<bool> {
+    fn write_pending(&mut self) -> bool {
         while self.written < self.pending.len() {
-            let Some(input) = &mut self.input else { return Ok(false) };
+            let Some(input) = &mut self.input else { return false };
             match input.write(&self.pending[self.written..]) {
                 Ok(count) => {
                     self.written += count;
                     self.moved = Instant::now();
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // It has closed its input; that it ends is seen elsewhere.
-                Err(_) => return Ok(false),
+                Err(_) => return false,
             }
         }
         self.pending.clear();
         self.written = 0;
-        Ok(true)
+        true
     }
 
     /// Sends the lines that have come out; answers whether the program has closed its output.
     fn take_output(&mut self) -> Result<bool> {
         let Some(flow) = &self.flow else { return Ok(false) };
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = vec![0; 64 * 1024];
         loop {
             let Some(output) = &mut self.output else { return Ok(false) };
             let count = match output.read(&mut buffer) {

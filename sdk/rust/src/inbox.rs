@@ -27,7 +27,7 @@ use crate::{
 /// How long records of a dead sender are still taken in.
 pub const SETTLE: Duration = Duration::from_millis(100);
 /// The same for an inbox that is never dry.
-pub const SETTLE_AT_MOST: Duration = Duration::from_millis(1000);
+pub const SETTLE_AT_MOST: Duration = Duration::from_secs(1);
 
 struct Edge {
     flow: Arc<str>,
@@ -150,7 +150,7 @@ impl Inbox {
 
     /// The next record, if one is there; it is in hand until [`Inbox::done`] or the next call.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<Record>> {
+    pub fn take_record(&mut self) -> Result<Option<Record>> {
         self.done();
         loop {
             if let Some(current) = &mut self.current
@@ -174,7 +174,7 @@ impl Inbox {
                 self.close_what_is_due(false);
             }
             match self.socket.recv_msg(DONTWAIT) {
-                Ok(message) => self.take(message)?,
+                Ok(message) => self.take_in(message)?,
                 Err(zmq::Error::EAGAIN) => {
                     if self.closings > 0 {
                         self.close_what_is_due(true);
@@ -187,7 +187,7 @@ impl Inbox {
         }
     }
 
-    fn take(&mut self, message: Message) -> Result<()> {
+    fn take_in(&mut self, message: Message) -> Result<()> {
         let Ok((header, records_at)) = Header::read(&message) else {
             self.rejected.add_done(1);
             return Ok(());

@@ -92,6 +92,7 @@ struct Cells {
 struct Map(MmapRaw);
 
 impl Map {
+    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins on a page")]
     fn head(&self) -> &Head {
         // SAFETY: the mapping is longer than a slot (checked when mapped), page-aligned, and lives as long as self;
         // all access to it is through atomics.
@@ -104,6 +105,7 @@ impl Map {
         unsafe { self.0.as_mut_ptr().add((slot + 1) * SLOT_BYTES) }
     }
 
+    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins on a page, and slots have a multiple of 64 bytes")]
     fn cells(&self, slot: usize) -> &Cells {
         // SAFETY: as in `at`; SLOT_BYTES is a multiple of 8, so the cells are aligned.
         unsafe { &*self.at(slot).cast::<Cells>() }
@@ -285,6 +287,9 @@ impl Page {
     }
 
     /// The counters of the slot with this index below [`Page::len`].
+    ///
+    /// # Panics
+    /// If there is no such slot.
     pub fn at(&self, index: usize) -> Slot {
         assert!(index < self.len(), "slot {index} of {}", self.len());
         Slot { map: Arc::clone(&self.map), index }

@@ -186,7 +186,7 @@ impl Stage {
     pub fn try_receive(&mut self) -> Result<Option<Record>> {
         self.shared.page.beat();
         let Some(inbox) = &mut self.inbox else { return Ok(None) };
-        if let Some(record) = inbox.next()? {
+        if let Some(record) = inbox.take_record()? {
             self.passes.clear();
             self.passes.extend_from_slice(record.passes().as_bytes());
             return Ok(Some(record));

@@ -199,7 +199,7 @@ impl<'a> Passes<'a> {
 
     /// From pairs as they stand on the wire: (loop id u16, passes u16), little-endian.
     pub fn from_bytes(bytes: &'a [u8]) -> Self {
-        debug_assert!(bytes.len() % 4 == 0, "pairs of two u16");
+        debug_assert!(bytes.len().is_multiple_of(4), "pairs of two u16");
         Self(bytes)
     }
 
