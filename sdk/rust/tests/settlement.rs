@@ -96,7 +96,7 @@ impl Edge {
         while !holds(self) {
             assert!(Instant::now() < end, "sent, done, written off never were {what}: {:?}", self.counts());
             sender.outlet.tend(Instant::now()).unwrap();
-            while receiver.inbox.next().unwrap().is_some() {}
+            while receiver.inbox.take_record().unwrap().is_some() {}
             std::thread::yield_now();
         }
     }
@@ -139,7 +139,7 @@ fn what_a_dead_receiver_had_in_its_inbox_is_written_off() {
     sender.send(3);
     // In hand, and two behind it.
     let end = Instant::now() + AT_MOST;
-    while receiver.inbox.next().unwrap().is_none() {
+    while receiver.inbox.take_record().unwrap().is_none() {
         assert!(Instant::now() < end, "the records never arrived");
     }
     drop(receiver);
