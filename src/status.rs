@@ -79,11 +79,8 @@ struct Edge {
 /// Shows it. That nothing runs is no error.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Located { plan, paths } = arguments.target.locate()?;
-    let clients = cluster::connect(&paths).map_err(|error| Failure::new(error.to_string()))?;
-    let mut statuses = Vec::new();
-    for mut client in clients {
-        statuses.push(client.status().map_err(|error| Failure::new(error.to_string()))?);
-    }
+    let statuses: Vec<ServerStatus> =
+        cluster::connect(&paths).iter_mut().filter_map(|client| client.status().ok()).collect();
     let report = report(&plan, &statuses);
     if arguments.json {
         let text = serde_json::to_string(&report).map_err(|error| Failure::new(error.to_string()))?;

@@ -207,6 +207,8 @@ pub struct ProcessStatus {
     pub entries: Vec<Entry>,
     /// Its log.
     pub log: PathBuf,
+    /// How long its log was when the launcher began. Bytes.
+    pub log_from: u64,
 }
 
 /// Why a launcher could not be asked.

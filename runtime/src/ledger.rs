@@ -179,6 +179,7 @@ mod tests {
             finish_done: false,
             entries,
             log: "log".into(),
+            log_from: 0,
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Trouble {
     pub what: String,
     /// The log of the process that it is about.
     pub log: PathBuf,
+    /// Where in it this run begins. Bytes.
+    pub log_from: u64,
 }
 
 /// Watches whether anything moves.
@@ -66,7 +68,7 @@ pub fn trouble(servers: &[ServerStatus], still: Duration) -> Option<Trouble> {
         };
         let ended = process.ended.as_ref().map_or_else(String::new, |ended| format!(" ({ended})"));
         let what = format!("{}/{} {what}{ended}", server.server, process.name);
-        Some(Trouble { what, log: process.log.clone() })
+        Some(Trouble { what, log: process.log.clone(), log_from: process.log_from })
     })
 }
 
@@ -136,6 +138,7 @@ mod tests {
             finish_done: false,
             entries,
             log: format!("log/{name}.log").into(),
+            log_from: 0,
         };
         ServerStatus {
             topology: "t".to_owned(),

@@ -8,7 +8,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    control::{Client, Command, Holder, Unanswered},
+    control::{Client, Command, Holder},
     launcher::clear_leftovers,
     paths::Paths,
     sys::{lock, process},
@@ -67,20 +67,10 @@ pub fn is_running(paths: &Paths, server: &str) -> Result<Option<Option<Holder>>,
     lock::holder(&paths.server(server).lock()).map_err(|why| EndError::Lock { server: server.to_owned(), why })
 }
 
-/// Connections to all launchers that live.
-///
-/// # Errors
-/// If one lives but can't be asked.
-pub fn connect(paths: &Paths) -> Result<Vec<Client>, Unanswered> {
-    let mut clients = Vec::new();
-    for server in paths.servers_running() {
-        match Client::connect(&server, &paths.server(&server).commands(), None, ANSWERS) {
-            Ok(client) => clients.push(client),
-            Err(error) if matches!(is_running(paths, &server), Ok(Some(_))) => return Err(error),
-            Err(_) => {}
-        }
-    }
-    Ok(clients)
+/// Connections to all launchers that can be reached. One that is about to leave, or hangs, can't.
+pub fn connect(paths: &Paths) -> Vec<Client> {
+    let connect = |server: String| Client::connect(&server, &paths.server(&server).commands(), None, ANSWERS).ok();
+    paths.servers_running().into_iter().filter_map(connect).collect()
 }
 
 /// Ends everything that runs in the namespace: asks the launchers to stop and gives them `patience`, has them kill what

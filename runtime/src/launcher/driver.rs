@@ -73,6 +73,8 @@ pub struct Driver {
     leaving: bool,
     chores_at: Moment,
     received: Vec<u64>,
+    /// How long each log was at the beginning.
+    log_from: Vec<u64>,
     rates: Vec<u64>,
 }
 
@@ -112,6 +114,7 @@ impl Driver {
         Ok(Self {
             began: Instant::now(),
             received: vec![0; processes.len()],
+            log_from: processes.iter().map(|process| length(&places.log(&process.name))).collect(),
             rates: vec![0; processes.len()],
             machine: Machine::new(processes, plan.idle_timeout.min(LONGEST_DRAIN)),
             plans: server.processes.clone(),
@@ -429,12 +432,13 @@ impl Driver {
             processes: processes
                 .iter()
                 .zip(&self.pages)
-                .map(|(process, page)| self.process_status(process, page))
+                .zip(&self.log_from)
+                .map(|((process, page), &log_from)| self.process_status(process, page, log_from))
                 .collect(),
         }
     }
 
-    fn process_status(&self, process: &Process, page: &Page) -> ProcessStatus {
+    fn process_status(&self, process: &Process, page: &Page, log_from: u64) -> ProcessStatus {
         ProcessStatus {
             name: process.name.clone(),
             stage: process.stage.clone(),
@@ -450,8 +454,14 @@ impl Driver {
             finish_done: process.finish == super::Finish::Done,
             entries: page.entries(),
             log: self.places.log(&process.name),
+            log_from,
         }
     }
+}
+
+/// The length of a file that may not be there yet. Bytes.
+fn length(path: &std::path::Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
 /// Records that a portal has taken in, as its page says.
