@@ -13,6 +13,7 @@ mod numbers;
 mod send;
 mod status;
 mod topology_file;
+mod up;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Write a topology's plan, and all that follows from it, into a build directory
     Compile(compile::Arguments),
+    /// Compile a topology and run it on this machine, every server of it
+    Up(up::Arguments),
     /// End everything that runs in a namespace, also what was left behind
     Down(down::Arguments),
     /// Show what runs in a namespace, and how it is
@@ -56,6 +59,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Compile(arguments) => compile::run(arguments),
+        Command::Up(arguments) => up::run(arguments),
         Command::Down(arguments) => down::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Logs(arguments) => logs::run(arguments),

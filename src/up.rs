@@ -1,0 +1,293 @@
+//! `waldo up`: compiles a topology and runs it on this machine, one launcher for each server.
+
+mod lead;
+mod outcome;
+mod progress;
+
+use std::time::Instant;
+
+use signal_hook::iterator::Signals;
+use waldo_compiler::plan::Plan;
+use waldo_runtime::{
+    cluster::{self, Cluster, outlook::Trouble, preflight},
+    control::{Holder, ServerStatus},
+    launcher::last_lines,
+    ledger::{self, When},
+    paths::{self, Paths},
+    sys::{
+        lock::{Lock, Taken},
+        process::Identity,
+    },
+};
+
+use self::{
+    lead::{Broken, Lead},
+    outcome::Outcome,
+    progress::Progress,
+};
+use crate::{
+    exit::{Exit, Failure},
+    located::{Target, root_of},
+    logs,
+};
+
+/// How many lines of a log an error shows.
+const SHOWN: usize = 10;
+/// How long an earlier run whose command was killed may take to stop.
+const ABANDONED: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// What to run, and until when.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    target: Target,
+    /// End as soon as all sources have finished and no record is left anywhere.
+    #[arg(long, conflicts_with = "detach")]
+    until_idle: bool,
+    /// With --until-idle, for a topology without sources: clients have sent all they have, or will without pausing for
+    /// a second.
+    #[arg(long, requires = "until_idle")]
+    clients_done: bool,
+    /// Come back once everything is ready, and leave it running.
+    #[arg(long)]
+    detach: bool,
+    /// The first of the block of ports that the portals use.
+    #[arg(long, value_name = "BASE")]
+    ports: Option<u16>,
+    /// Say what happens as JSON, one line an event, and the ledger last.
+    #[arg(long)]
+    json: bool,
+    /// Show no progress.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// A namespace that is ours to run: compiled, checked and locked.
+struct Ready {
+    plan: Plan,
+    paths: Paths,
+    lock: Lock,
+    generation: u64,
+}
+
+/// Runs it.
+pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let result = run_to_result(arguments);
+    if let (true, Err(failure)) = (arguments.json, &result) {
+        let outcome = Outcome { error: Some(failure.message.clone()), ..Outcome::new(failure.exit, 0) };
+        outcome.print(true);
+    }
+    result
+}
+
+fn run_to_result(arguments: &Arguments) -> Result<Exit, Failure> {
+    let began = Instant::now();
+    // From here on Ctrl-C is ours to handle: nothing is started that a signal could leave behind.
+    let signals = lead::catch_signals().map_err(|error| Failure::new(format!("cannot catch signals: {error}")))?;
+    let mut progress = Progress::new(arguments.quiet, arguments.json);
+    let ready = prepare(arguments, &mut progress)?;
+    let checked = began.elapsed().as_millis() as u64;
+    let result = lead(arguments, &ready, signals, &mut progress);
+    progress.clear();
+    if matches!(result, Ok(Ended { detached: true, .. })) {
+        return Ok(Exit::Ok);
+    }
+    ready.paths.remove_run();
+    drop(ready.lock);
+    let Ended { mut outcome, failure, .. } = result?;
+    outcome.phases.shift_insert(0, "check".to_owned(), checked.into());
+    if let Some(failure) = &failure {
+        outcome.error = Some(failure.message.clone());
+        failure.print();
+    }
+    outcome.print(arguments.json);
+    exit_of(&outcome)
+}
+
+fn exit_of(outcome: &Outcome) -> Result<Exit, Failure> {
+    [Exit::Ok, Exit::Lost, Exit::Cancelled, Exit::Error]
+        .into_iter()
+        .find(|exit| exit.code() == outcome.exit)
+        .ok_or_else(|| Failure::new(format!("exit code {} is none of a run", outcome.exit)))
+}
+
+/// How leading a cluster ended.
+struct Ended {
+    outcome: Outcome,
+    failure: Option<Failure>,
+    detached: bool,
+}
+
+fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Failure> {
+    let root = root_of(arguments.target.topology.as_deref())?;
+    let compiled = crate::compile::local(&arguments.target, arguments.ports)?;
+    let plan = compiled.plan();
+    preflight::is_here(plan).map_err(|error| unfit(&error))?;
+    let has_sources = plan.servers.values().flat_map(|server| &server.processes).any(|process| process.is_source());
+    if arguments.until_idle && !has_sources && !arguments.clients_done {
+        return Err(Failure::new(
+            "no stage of this topology is a source, so --until-idle can't know when all has been sent",
+        )
+        .hint("say --clients-done when clients have sent all they have")
+        .exit(Exit::Usage));
+    }
+    let run_root = paths::run_root();
+    let paths = Paths::new(&run_root, &root, &plan.topology, &plan.namespace);
+    preflight::check(plan, &paths).map_err(|error| unfit(&error))?;
+    paths.make_kept().and_then(|()| paths.make_run(&run_root)).map_err(|error| unfit(&error.into()))?;
+    let lock = take(&paths, plan)?;
+    let prepared = clear_the_way(&paths, plan, progress).and_then(|()| {
+        preflight::check_ports(plan).map_err(|error| unfit(&error))?;
+        compiled.write(&paths.build())?;
+        cluster::next_generation(&paths).map_err(|error| Failure::new(error.to_string()))
+    });
+    match prepared {
+        Ok(generation) => Ok(Ready { plan: compiled.into_plan(), paths, lock, generation }),
+        Err(failure) => {
+            // Nothing was started; but what runs already, detached, must keep its directory.
+            if paths.servers_running().is_empty() {
+                paths.remove_run();
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn unfit(error: &preflight::Unfit) -> Failure {
+    Failure { hint: error.hint(), ..Failure::new(error.to_string()) }
+}
+
+fn take(paths: &Paths, plan: &Plan) -> Result<Lock, Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("cannot lock {}: {error}", paths.lock().display()));
+    let holder = Holder { identity: Identity::own().map_err(failed)?, what: "waldo up".to_owned() };
+    match Lock::take(&paths.lock(), &holder).map_err(failed)? {
+        Taken::Ours(lock) => Ok(lock),
+        Taken::Held(by) => {
+            let by = by.map_or_else(String::new, |by: Holder| format!(" by process {} ({})", by.identity.pid, by.what));
+            Err(Failure::new(format!("{}/{} is run already{by}", plan.topology, plan.namespace))
+                .hint("`waldo down` ends it; another namespace (-n) runs beside it")
+                .exit(Exit::Locked))
+        }
+    }
+}
+
+/// Makes sure that nothing of the namespace runs: what runs detached is respected, what a killed command left is ended.
+fn clear_the_way(paths: &Paths, plan: &Plan, progress: &mut Progress) -> Result<(), Failure> {
+    let name = format!("{}/{}", plan.topology, plan.namespace);
+    let failed = |error: String| Failure::new(format!("cannot clear what an earlier run of {name} left: {error}"));
+    for mut client in cluster::connect(paths) {
+        if let Ok(status) = client.status()
+            && !status.attached
+        {
+            return Err(Failure::new(format!(
+                "{name} runs already, detached (launcher of {}: process {})",
+                status.server, status.pid
+            ))
+            .hint("`waldo status` shows it, `waldo down` ends it")
+            .exit(Exit::Locked));
+        }
+    }
+    let ended = cluster::end(paths, false, ABANDONED).map_err(|error| failed(error.to_string()))?;
+    if !ended.is_nothing() {
+        progress.say(&format!("ended what an earlier run of {name} had left running"));
+    }
+    Ok(())
+}
+
+fn lead(arguments: &Arguments, ready: &Ready, signals: Signals, progress: &mut Progress) -> Result<Ended, Failure> {
+    let Ready { plan, paths, generation, .. } = ready;
+    let count: usize = plan.servers.values().map(|server| server.processes.len()).sum();
+    progress.say(&format!(
+        "{}/{}: starting {count} processes on {} servers",
+        plan.topology,
+        plan.namespace,
+        plan.servers.len()
+    ));
+    let cluster = Cluster::start(&paths.build().join("plan.json"), plan, paths, *generation)
+        .map_err(|error| Failure::new(error.to_string()))?;
+    let mut lead = Lead::new(plan, cluster, signals, progress);
+    let started = lead.start();
+    if started.is_ok() && arguments.detach {
+        return detach(arguments, ready, lead);
+    }
+    let came_to_its_end = match started {
+        Err(broken) => Err(broken),
+        Ok(()) if arguments.until_idle => lead.flow_until_idle(),
+        Ok(()) => Err(lead.flow()),
+    };
+    // What a failed process said last is shown as it was when it failed.
+    let ending = end_of(came_to_its_end);
+    let stopped = if ending.abrupt { Ok(None) } else { lead.stop().map(Some) };
+    let phases = std::mem::take(&mut lead.phases);
+    let undead = lead.into_cluster().end_at_once();
+    let mut outcome = Outcome::new(ending.exit, *generation);
+    outcome.phases = phases.into_iter().map(|(phase, ms)| (phase.to_owned(), ms.into())).collect();
+    let mut failure = ending.failure;
+    match stopped {
+        Ok(Some(last)) => outcome.flows = accounts(plan, &last),
+        Ok(None) => {}
+        Err(error) => failure = failure.or_else(|| Some(Failure::new(error.to_string()))),
+    }
+    if !undead.is_empty() {
+        failure = failure.or_else(|| Some(Failure::new(format!("processes {undead:?} don't end, even killed"))));
+    }
+    let exit = match &failure {
+        Some(failure) => failure.exit,
+        None if ending.exit == Exit::Ok && outcome.has_losses() => Exit::Lost,
+        None => ending.exit,
+    };
+    outcome.exit = exit.code();
+    outcome.result = exit.word();
+    Ok(Ended { outcome, failure, detached: false })
+}
+
+fn accounts(plan: &Plan, servers: &[ServerStatus]) -> std::collections::BTreeMap<String, ledger::Account> {
+    ledger::accounts(plan.flows.keys().map(String::as_str), servers, When::Ended)
+}
+
+/// How a run ends: with which exit code, what is said, and whether launchers can't be asked to stop any more.
+struct Ending {
+    exit: Exit,
+    failure: Option<Failure>,
+    abrupt: bool,
+}
+
+fn end_of(result: Result<(), Broken>) -> Ending {
+    let failed = |failure: Failure, abrupt| Ending { exit: Exit::Error, failure: Some(failure), abrupt };
+    match result {
+        Ok(()) => Ending { exit: Exit::Ok, failure: None, abrupt: false },
+        Err(Broken::Interrupted | Broken::StoppedByAnother) => {
+            Ending { exit: Exit::Cancelled, failure: None, abrupt: false }
+        }
+        Err(Broken::Cluster(error)) => failed(Failure::new(error.to_string()), true),
+        Err(Broken::Trouble(trouble)) => failed(in_trouble(&trouble), false),
+        Err(Broken::Unprovable(why)) => failed(Failure::new(why), false),
+    }
+}
+
+fn in_trouble(trouble: &Trouble) -> Failure {
+    let said = last_lines(&trouble.log, trouble.log_from, SHOWN);
+    let log = logs::short(&trouble.log);
+    let mut message = trouble.what.clone();
+    if said.is_empty() {
+        message += &format!("\n  its log is empty: {}", log.display());
+    } else {
+        message += &format!("\n  the end of its log, {}:", log.display());
+        for line in said {
+            message += &format!("\n  | {line}");
+        }
+    }
+    Failure::new(message)
+}
+
+fn detach(arguments: &Arguments, ready: &Ready, lead: Lead) -> Result<Ended, Failure> {
+    let Ready { plan, generation, .. } = ready;
+    lead.into_cluster().detach().map_err(|error| Failure::new(error.to_string()))?;
+    let name = format!("{}/{}", plan.topology, plan.namespace);
+    if arguments.json {
+        Outcome::new(Exit::Ok, *generation).print(true);
+    } else {
+        println!("{name} is up (plan {generation}); `waldo status`, `waldo logs` and `waldo down` look after it");
+    }
+    Ok(Ended { outcome: Outcome::new(Exit::Ok, *generation), failure: None, detached: true })
+}

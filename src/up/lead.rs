@@ -1,0 +1,301 @@
+//! Leading a cluster through its run: wait until all is ready, let it flow, prove it idle, finish, stop, take stock.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use waldo_compiler::plan::{Plan, Program, Speaks};
+use waldo_runtime::{
+    cluster::{
+        Cluster, ClusterError,
+        outlook::{self, Movement, Trouble},
+    },
+    control::{Command, ServerStatus, Stand},
+    idle::Verdict,
+};
+
+use super::progress::Progress;
+
+/// How often servers are asked how they are.
+const ASK: Duration = Duration::from_millis(50);
+/// The first pause between two tries to prove that all is idle; it doubles up to [`ASK`].
+const PROVE: Duration = Duration::from_millis(2);
+/// How often servers are asked while the only thing to do is to wait for processes.
+const ASK_OFTEN: Duration = Duration::from_millis(5);
+/// How long nothing must have moved when clients are the only ones who send: they aren't ours to ask.
+const CLIENTS_QUIET: Duration = Duration::from_secs(1);
+/// How long pages may say that more was done than sent before that is believed.
+const MISCOUNTED: Duration = Duration::from_secs(1);
+/// How many times `idle_timeout` a `lines` program may take to end once its input has ended.
+const FINISH_FACTOR: u64 = 10;
+/// What a clean stop takes beside the longest grace of a process.
+const BESIDE_GRACE: Duration = Duration::from_secs(15);
+
+/// Why a run didn't come to its end.
+#[derive(Debug)]
+pub enum Broken {
+    /// A launcher failed.
+    Cluster(ClusterError),
+    /// A process keeps it from ending well.
+    Trouble(Trouble),
+    /// A signal asked for it.
+    Interrupted,
+    /// Another command stopped the servers.
+    StoppedByAnother,
+    /// It can't be proved idle.
+    Unprovable(String),
+}
+
+impl From<ClusterError> for Broken {
+    fn from(error: ClusterError) -> Self {
+        if error.is_orderly() { Self::StoppedByAnother } else { Self::Cluster(error) }
+    }
+}
+
+/// A cluster with the command that leads it.
+pub struct Lead<'a> {
+    plan: &'a Plan,
+    cluster: Cluster,
+    signals: Signals,
+    progress: &'a mut Progress,
+    movement: Movement,
+    began: Instant,
+    asked: Option<Instant>,
+    last: Vec<ServerStatus>,
+    phase: &'static str,
+    phase_began: Instant,
+    /// How long each phase took, in milliseconds.
+    pub phases: Vec<(&'static str, u64)>,
+}
+
+/// The signals that end a run, from now on.
+pub fn catch_signals() -> std::io::Result<Signals> {
+    Signals::new([SIGINT, SIGTERM, SIGHUP])
+}
+
+impl<'a> Lead<'a> {
+    /// Leads launchers that listen.
+    pub fn new(plan: &'a Plan, cluster: Cluster, signals: Signals, progress: &'a mut Progress) -> Self {
+        let now = Instant::now();
+        Self {
+            plan,
+            cluster,
+            signals,
+            progress,
+            movement: Movement::default(),
+            began: now,
+            asked: None,
+            last: Vec::new(),
+            phase: "start",
+            phase_began: now,
+            phases: Vec::new(),
+        }
+    }
+
+    /// The launchers.
+    pub fn into_cluster(self) -> Cluster {
+        self.cluster
+    }
+
+    /// Waits until everything but the sources is ready on every server, then starts the sources.
+    pub fn start(&mut self) -> Result<(), Broken> {
+        loop {
+            let still = self.observe()?;
+            if outlook::is_leaving(&self.last) {
+                return Err(Broken::StoppedByAnother);
+            }
+            if let Some(trouble) = outlook::trouble(&self.last, still) {
+                return Err(Broken::Trouble(trouble));
+            }
+            if outlook::is_standing(&self.last) {
+                break;
+            }
+            sleep(ASK_OFTEN);
+            self.asked = None;
+        }
+        self.cluster.tell(&Command::StartSources)?;
+        self.begin_phase("flow");
+        Ok(())
+    }
+
+    /// Goes on until a signal or another command ends it.
+    pub fn flow(&mut self) -> Broken {
+        loop {
+            match self.observe() {
+                Err(broken) => return broken,
+                Ok(_) if outlook::is_leaving(&self.last) => return Broken::StoppedByAnother,
+                Ok(_) => sleep(ASK),
+            }
+        }
+    }
+
+    /// Goes on until all sources have finished, or clients have, and no record is left anywhere; then lets `lines`
+    /// stages finish, one after the other in the order of the plan.
+    pub fn flow_until_idle(&mut self) -> Result<(), Broken> {
+        self.until_idle()?;
+        let stages: Vec<&str> =
+            self.plan.order.iter().map(String::as_str).filter(|stage| self.is_filter(stage)).collect();
+        if !stages.is_empty() {
+            self.begin_phase("finish");
+        }
+        stages.iter().try_for_each(|stage| self.finish(stage))
+    }
+
+    fn processes(&self) -> impl Iterator<Item = &'a waldo_compiler::plan::ProcessPlan> {
+        self.plan.servers.values().flat_map(|server| &server.processes)
+    }
+
+    /// Whether it is a `lines` stage that gets input.
+    fn is_filter(&self, stage: &str) -> bool {
+        self.processes().any(|process| {
+            process.wiring.stage == stage
+                && !process.is_source()
+                && matches!(&process.program, Program::Stage(program) if program.speaks == Speaks::Lines)
+        })
+    }
+
+    fn until_idle(&mut self) -> Result<(), Broken> {
+        let only_clients = !self.processes().any(waldo_compiler::plan::ProcessPlan::is_source);
+        let mut pause = PROVE;
+        let mut miscounted: Option<Instant> = None;
+        loop {
+            let still = self.observe()?;
+            if outlook::is_leaving(&self.last) {
+                return Err(Broken::StoppedByAnother);
+            }
+            if let Some(trouble) = outlook::trouble(&self.last, still) {
+                return Err(Broken::Trouble(trouble));
+            }
+            if outlook::sources_finished(&self.last) && (!only_clients || still >= CLIENTS_QUIET) {
+                match self.cluster.prove_idle()? {
+                    Verdict::Idle => return Ok(()),
+                    verdict @ Verdict::Miscounted { .. } => {
+                        let since = *miscounted.get_or_insert_with(Instant::now);
+                        if since.elapsed() > MISCOUNTED {
+                            return Err(Broken::Unprovable(verdict.to_string()));
+                        }
+                    }
+                    Verdict::Busy { .. } | Verdict::Changed { .. } => miscounted = None,
+                }
+            }
+            sleep(pause);
+            pause = (pause * 2).min(ASK);
+        }
+    }
+
+    fn finish(&mut self, stage: &str) -> Result<(), Broken> {
+        self.cluster.tell(&Command::Finish { stage: stage.to_owned() })?;
+        let until = Instant::now() + Duration::from_millis(self.plan.idle_timeout.saturating_mul(FINISH_FACTOR));
+        loop {
+            let still = self.observe()?;
+            if outlook::has_finished(&self.last, stage) {
+                break;
+            }
+            if let Some(trouble) = outlook::trouble(&self.last, still) {
+                return Err(Broken::Trouble(trouble));
+            }
+            if outlook::is_leaving(&self.last) {
+                return Err(Broken::StoppedByAnother);
+            }
+            if Instant::now() > until {
+                let seconds = self.plan.idle_timeout.saturating_mul(FINISH_FACTOR) / 1_000;
+                let what = format!("stage {stage} has not ended {seconds} s after its input did");
+                let processes = self.last.iter().flat_map(|server| &server.processes);
+                let mut logs = processes.filter(|process| process.stage == stage && !process.finish_done);
+                let (log, log_from) = logs.next().map(|it| (it.log.clone(), it.log_from)).unwrap_or_default();
+                return Err(Broken::Trouble(Trouble { what, log, log_from }));
+            }
+            sleep(ASK_OFTEN);
+            self.asked = None;
+        }
+        // What it sent at its end goes its way before the next stage's input ends.
+        self.until_idle()
+    }
+
+    /// Looks for signals and, if it is time to, asks how the servers are. Answers for how long nothing has moved.
+    fn observe(&mut self) -> Result<Duration, Broken> {
+        if self.signals.pending().next().is_some() {
+            return Err(Broken::Interrupted);
+        }
+        if self.asked.is_none_or(|at| at.elapsed() >= ASK) {
+            self.asked = Some(Instant::now());
+            self.last = self.cluster.status()?;
+            self.progress.observe(&self.last);
+        }
+        Ok(self.movement.observe(&self.last, self.began.elapsed()))
+    }
+
+    /// Stops everything cleanly: sources, then stages, then portals. A signal meanwhile, or too long a time, and what is
+    /// left is killed. Answers how the servers were when no stage ran any more, for the account.
+    ///
+    /// # Errors
+    /// If a launcher fails, or doesn't end.
+    pub fn stop(&mut self) -> Result<Vec<ServerStatus>, ClusterError> {
+        let grace = self.processes().map(|process| process.stop.grace).max().unwrap_or(0);
+        let patience = BESIDE_GRACE + Duration::from_millis(grace);
+        self.begin_phase("stop");
+        if let Err(error) = self.cluster.tell(&Command::StopStages)
+            && !error.is_orderly()
+        {
+            return Err(error);
+        }
+        self.wait_for(patience, |lead| match lead.cluster.status() {
+            Ok(last) => {
+                lead.progress.observe(&last);
+                lead.last = last;
+                Ok(lead.last.iter().all(|server| server.phase >= Stand::Holding))
+            }
+            // Killed meanwhile, or stopped by another command: what was known last has to do.
+            Err(error) if error.is_orderly() => Ok(true),
+            Err(error) => Err(error),
+        })?;
+        let last = self.last.clone();
+        if let Err(error) = self.cluster.tell(&Command::Stop { now: false })
+            && !error.is_orderly()
+        {
+            return Err(error);
+        }
+        self.wait_for(patience, |lead| Ok(lead.cluster.has_ended()))?;
+        self.begin_phase("end");
+        Ok(last)
+    }
+
+    /// Waits until it holds. What a signal or the end of patience finds left is killed, and then has to end.
+    fn wait_for(
+        &mut self,
+        patience: Duration,
+        mut holds: impl FnMut(&mut Self) -> Result<bool, ClusterError>,
+    ) -> Result<(), ClusterError> {
+        let mut until = Instant::now() + patience;
+        let mut killed = false;
+        while !holds(self)? {
+            let late = Instant::now() > until;
+            if late && killed {
+                return Ok(());
+            }
+            if !killed && (late || self.signals.pending().next().is_some()) {
+                killed = true;
+                until = Instant::now() + BESIDE_GRACE;
+                self.progress.say("killing what is left");
+                if let Err(error) = self.cluster.tell(&Command::Stop { now: true })
+                    && !error.is_orderly()
+                {
+                    return Err(error);
+                }
+            }
+            sleep(ASK_OFTEN);
+        }
+        Ok(())
+    }
+
+    fn begin_phase(&mut self, name: &'static str) {
+        self.phases.push((self.phase, self.phase_began.elapsed().as_millis() as u64));
+        self.phase = name;
+        self.phase_began = Instant::now();
+    }
+}
