@@ -47,14 +47,17 @@ pub fn components<'t>(edges: &[Edge<'t>]) -> Vec<Vec<Edge<'t>>> {
         let to = *nodes.entry(edge.to).or_insert_with(|| graph.add_node(edge.to));
         graph.add_edge(from, to, ());
     }
-    let mut components: Vec<Vec<Edge<'t>>> = tarjan_scc(&graph)
-        .into_iter()
-        .map(|component| {
-            let stages: BTreeSet<_> = component.into_iter().map(|node| graph[node]).collect();
-            edges.iter().filter(|edge| stages.contains(edge.from) && stages.contains(edge.to)).copied().collect()
-        })
-        .filter(|edges: &Vec<Edge<'t>>| !edges.is_empty())
-        .collect();
+    let mut component_of = BTreeMap::new();
+    for (number, component) in tarjan_scc(&graph).into_iter().enumerate() {
+        component_of.extend(component.into_iter().map(|node| (graph[node], number)));
+    }
+    let mut components: BTreeMap<usize, Vec<Edge<'t>>> = BTreeMap::new();
+    for edge in edges {
+        if component_of.get(edge.from) == component_of.get(edge.to) {
+            components.entry(component_of[edge.from]).or_default().push(*edge);
+        }
+    }
+    let mut components: Vec<_> = components.into_values().collect();
     components.sort();
     components
 }
@@ -107,21 +110,26 @@ pub fn order<'t>(topology: &'t Topology, edges: &[Edge<'t>]) -> Vec<&'t str> {
     let counted = counted_flows(topology);
     let on_cycles: BTreeSet<Edge<'_>> = components(edges).into_iter().flatten().collect();
     let goes_back = |edge: &&Edge<'t>| counted.contains(edge.flow) && on_cycles.contains(*edge);
-    let mut missing: BTreeMap<&str, BTreeSet<&str>> =
-        topology.stages.keys().map(|stage| (stage.as_str(), BTreeSet::new())).collect();
+    let mut before: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut after: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for edge in edges.iter().filter(|edge| !goes_back(edge) && edge.from != edge.to) {
-        missing.entry(edge.to).or_default().insert(edge.from);
+        before.entry(edge.to).or_default().insert(edge.from);
+        after.entry(edge.from).or_default().insert(edge.to);
     }
-    let mut ordered = Vec::with_capacity(missing.len());
-    while !missing.is_empty() {
-        let ready = missing.iter().find(|(_, before)| before.is_empty()).map(|(stage, _)| *stage);
-        // Without a cycle one is always ready; with one, checked elsewhere, the first by name is as good as any.
-        let Some(stage) = ready.or_else(|| missing.keys().next().copied()) else { break };
-        missing.remove(stage);
-        missing.values_mut().for_each(|before| {
-            before.remove(stage);
-        });
+    let mut waiting: BTreeSet<&str> = topology.stages.keys().map(String::as_str).collect();
+    let mut ready: BTreeSet<&str> = waiting.iter().filter(|stage| !before.contains_key(*stage)).copied().collect();
+    let mut ordered = Vec::with_capacity(waiting.len());
+    // Without a cycle one is always ready; with one, checked elsewhere, the first by name is as good as any.
+    while let Some(stage) = ready.pop_first().or_else(|| waiting.first().copied()) {
+        waiting.remove(stage);
         ordered.push(stage);
+        for next in after.get(stage).into_iter().flatten().filter(|next| waiting.contains(*next)) {
+            let missing = before.entry(next).or_default();
+            missing.remove(stage);
+            if missing.is_empty() {
+                ready.insert(next);
+            }
+        }
     }
     ordered
 }

@@ -12,7 +12,8 @@ pub(crate) static RULE: Rule = Rule {
     severity: Severity::Error,
     title: "a field is missing",
     explanation: "\
-Most fields have defaults; a few have none that would make sense: the topology's name, what a stage runs, the flows of a
+Most fields have defaults; a few have none that would make sense: the topology's name, at least one stage,
+what a stage runs, the flows of a
 loop, the address of a server that isn't on this machine, and in a guide by `table` the `default` for keys that the
 table doesn't name. An empty `on: []` would place a stage nowhere: leave `on` out for every server.",
 };
@@ -42,6 +43,13 @@ pub(crate) fn empty_on(what: &str, place: Place) -> Diagnostic {
 }
 
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
+    if topology.stages.is_empty() && !topology.has_holes {
+        diagnostics.push(
+            Diagnostic::new(&RULE, topology.name.place, "the topology has no stages")
+                .label("nothing would run")
+                .help("add at least one, for example `stages: {greet: {run: echo hello}}`"),
+        );
+    }
     if topology.namespace.local {
         return;
     }

@@ -1,6 +1,6 @@
 //! W016: records can reach every stage.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Rule, Whole, listed};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -21,13 +21,17 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
     for (name, _) in topology.flows.iter().filter(|(_, flow)| flow.from_clients.is_some()) {
         reached.extend(topology.consumers(name).map(|(consumer, _)| consumer.as_str()));
     }
-    loop {
-        let next: BTreeSet<&str> =
-            whole.edges.iter().filter(|edge| reached.contains(edge.from)).map(|edge| edge.to).collect();
-        if next.is_subset(&reached) {
-            break;
+    let mut receivers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for edge in &whole.edges {
+        receivers.entry(edge.from).or_default().push(edge.to);
+    }
+    let mut next: Vec<&str> = reached.iter().copied().collect();
+    while let Some(stage) = next.pop() {
+        for receiver in receivers.get(stage).into_iter().flatten() {
+            if reached.insert(receiver) {
+                next.push(receiver);
+            }
         }
-        reached.extend(next);
     }
     for (name, stage) in &topology.stages {
         // A flow without a producer is another rule's.

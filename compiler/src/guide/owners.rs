@@ -9,8 +9,7 @@ use crate::{
 
 /// The servers that can own keys of a flow: they run all its consumers, aren't drained and have a weight above 0.
 pub fn able<'t>(topology: &'t Topology, placement: &Placement, flow: &str) -> Vec<&'t String> {
-    let consumers: Vec<_> =
-        topology.stages.iter().filter(|(_, stage)| stage.receives(flow)).map(|(name, _)| name).collect();
+    let consumers: Vec<_> = topology.consumers(flow).map(|(name, _)| name).collect();
     if consumers.is_empty() {
         return Vec::new();
     }

@@ -7,7 +7,8 @@ use serde::{
     de::{self, MapAccess, SeqAccess, Visitor},
 };
 use serde_saphyr::{
-    Location, MessageFormatter, Options, Spanned,
+    Error, Location, MessageFormatter, Options, Spanned,
+    budget::BudgetBreach,
     options::{DuplicateKeyPolicy, NonFiniteFloatPolicy},
 };
 
@@ -23,7 +24,7 @@ use crate::{
 /// How deep lists and maps may nest: far more than any topology needs, far less than the stack bears.
 const MAX_DEPTH: usize = 64;
 /// How many values a file may hold after its aliases are followed.
-const MAX_NODES: usize = 4_000_000;
+const MAX_NODES: usize = 1_000_000;
 
 /// Reads a source into a tree. `None`, with a diagnostic, if it isn't YAML.
 pub fn parse(source: &Source, diagnostics: &mut Diagnostics) -> Option<Node> {
@@ -48,7 +49,7 @@ fn options() -> Options {
             max_events: 2 * MAX_NODES,
             max_depth: MAX_DEPTH,
             max_total_scalar_bytes: 256 << 20,
-            max_documents: 1,
+            max_recorded_anchor_events: MAX_NODES / 4,
         },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
@@ -56,11 +57,32 @@ fn options() -> Options {
     }
 }
 
-/// The parser's message for users, without place and snippet.
+/// What is said of a file that goes beyond [`MAX_NODES`].
+const TOO_LARGE: &str = "it is too large once its aliases are followed";
+
+/// What the parser has to say, without place and snippet, and without words that only programmers know.
 fn words(error: &serde_saphyr::Error) -> String {
     let error = error.without_snippet();
-    let message = serde_saphyr::UserMessageFormatter.format_message(error).into_owned();
-    message.lines().next().unwrap_or_default().to_owned()
+    match error {
+        Error::MultipleDocuments { .. } => "a second document begins; a topology is one".to_owned(),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => "lists and maps are nested too deep".to_owned(),
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => TOO_LARGE.to_owned(),
+        Error::UnknownAnchor { .. } => "an alias (`*name`) without an anchor (`&name`) before it".to_owned(),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => "an alias within its own anchor".to_owned(),
+        Error::InvalidScalar { .. } | Error::InvalidBooleanStrict { .. } | Error::QuotingRequired { .. } => {
+            "the value doesn't fit its tag".to_owned()
+        }
+        _ => {
+            let message = serde_saphyr::UserMessageFormatter.format_message(error).into_owned();
+            match message.lines().next().unwrap_or_default().trim_end_matches('.') {
+                "recursion limit exceeded" => "lists and maps are nested too deep".to_owned(),
+                line if line.contains("limits breached") => TOO_LARGE.to_owned(),
+                line => line.to_owned(),
+            }
+        }
+    }
 }
 
 fn place_of(source: &Source, location: Location) -> Place {
@@ -252,6 +274,15 @@ mod tests {
 
     #[test]
     fn broken_yaml_is_one_error_and_no_panic() {
+        for (text, expected) in [
+            ("a\n---\nb", "a second document begins"),
+            ("a: *x", "an alias (`*name`) without an anchor"),
+            ("a: !!int b", "the value doesn't fit its tag"),
+            (&format!("a: {}{}", "[".repeat(100), "]".repeat(100)), "nested too deep"),
+        ] {
+            let message = parsed(text).1.iter().next().map(|found| found.message.clone()).unwrap_or_default();
+            assert!(message.contains(expected), "{message}");
+        }
         for text in ["a: [1, 2", "a: b: c", "- *x", "a: \"b", "%", "? [a]: b", "\0", "a: &a [*a]", "a\n---\nb"] {
             let (node, diagnostics) = parsed(text);
             assert!(node.is_none() || !diagnostics.is_empty() || text == "- *x" || text == "%", "{text:?}");

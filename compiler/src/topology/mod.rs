@@ -41,6 +41,32 @@ pub struct Topology {
     pub security: Option<Place>,
     /// Whether something that could not be read leaves a hole, so that what is said about the whole may be wrong.
     pub has_holes: bool,
+    /// Who sends and receives each flow, looked up from the stages.
+    ends: Ends,
+}
+
+/// Flow → names of stages, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Ends {
+    producers: BTreeMap<String, Vec<String>>,
+    consumers: BTreeMap<String, Vec<String>>,
+}
+
+impl Ends {
+    fn of(stages: &BTreeMap<String, Stage>) -> Self {
+        let mut ends = Self::default();
+        for (name, stage) in stages {
+            let mut join = |ends: &mut BTreeMap<String, Vec<String>>, flow: &str| {
+                let stages = ends.entry(flow.to_owned()).or_default();
+                if stages.last() != Some(name) {
+                    stages.push(name.clone());
+                }
+            };
+            stage.outputs.iter().for_each(|output| join(&mut ends.producers, &output.value));
+            stage.inputs.iter().for_each(|input| join(&mut ends.consumers, &input.flow.value));
+        }
+        ends
+    }
 }
 
 /// A named copy of a topology.
@@ -268,13 +294,17 @@ impl Stage {
 
 impl Topology {
     /// The stages that receive a flow, by name.
-    pub fn consumers<'a>(&'a self, flow: &'a str) -> impl Iterator<Item = (&'a String, &'a Stage)> {
-        self.stages.iter().filter(move |(_, stage)| stage.receives(flow))
+    pub fn consumers(&self, flow: &str) -> impl Iterator<Item = (&String, &Stage)> {
+        self.stages_named(self.ends.consumers.get(flow))
     }
 
     /// The stages that send a flow, by name.
-    pub fn producers<'a>(&'a self, flow: &'a str) -> impl Iterator<Item = (&'a String, &'a Stage)> {
-        self.stages.iter().filter(move |(_, stage)| stage.sends(flow))
+    pub fn producers(&self, flow: &str) -> impl Iterator<Item = (&String, &Stage)> {
+        self.stages_named(self.ends.producers.get(flow))
+    }
+
+    fn stages_named<'t>(&'t self, names: Option<&'t Vec<String>>) -> impl Iterator<Item = (&'t String, &'t Stage)> {
+        names.into_iter().flatten().filter_map(|name| self.stages.get_key_value(name))
     }
 
     /// Whether a server runs processes.

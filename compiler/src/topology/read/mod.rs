@@ -8,7 +8,7 @@ mod stage;
 use std::collections::BTreeMap;
 
 use self::fields::{Fields, Reader};
-use super::{Namespace, Topology, literal, merge::merge};
+use super::{Ends, Namespace, Topology, literal, merge::merge};
 use crate::{
     check::{syntax, wrong_kind},
     diagnostic::Diagnostics,
@@ -109,7 +109,9 @@ pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diag
         }),
         security: top.entry("security").map(|entry| entry.key_place),
         has_holes: false,
+        ends: Ends::default(),
     };
+    topology.ends = Ends::of(&topology.stages);
     if topology.servers.is_empty() && top.entry("servers").is_none() {
         topology.servers = BTreeMap::from([("here".to_owned(), cluster::here(topology.name.place))]);
     }
