@@ -41,7 +41,7 @@ impl TopologyFile {
         }
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;
+            let line = error.as_bytes()[..valid].split(|&byte| byte == b'\n').count();
             Failure::new(format!("{shown} isn't text in UTF-8: line {line} has a byte that can't be read"))
                 .hint("save it as UTF-8")
         })?;

@@ -97,11 +97,9 @@ fn cycle_through<'t>(start: &str, outgoing: &BTreeMap<&str, Vec<Edge<'t>>>) -> O
 
 /// A cycle in words: `score --suspect--> score`.
 pub fn path(cycle: &[Edge<'_>]) -> String {
-    let mut text = cycle.first().map(|edge| edge.from.to_owned()).unwrap_or_default();
-    for edge in cycle {
-        text.push_str(&format!(" --{}--> {}", edge.flow, edge.to));
-    }
-    text
+    let start = cycle.first().map(|edge| edge.from).unwrap_or_default();
+    let steps = cycle.iter().map(|edge| format!(" --{}--> {}", edge.flow, edge.to));
+    std::iter::once(start.to_owned()).chain(steps).collect()
 }
 
 /// The stages in an order in which each comes after those that it receives from. Within a cycle, what it sends on the

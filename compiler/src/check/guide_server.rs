@@ -48,7 +48,9 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
         match flow.guide.as_ref().map(|guide| &guide.value) {
             Some(Guide::Ranges(ranges)) => ranges.iter().for_each(|(_, used)| named(&used.value, used.place)),
             Some(Guide::Table { keys, default }) => {
-                keys.iter().for_each(|(_, used)| named(&used.value, used.place));
+                for (_, used) in keys {
+                    named(&used.value, used.place);
+                }
                 if let Some(Located { value: TableDefault::Server(used), place }) = default {
                     named(used, *place);
                 }

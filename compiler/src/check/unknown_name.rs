@@ -60,7 +60,9 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
         match flow.guide.as_ref().map(|guide| &guide.value) {
             Some(Guide::Ranges(ranges)) => ranges.iter().for_each(|(_, used)| server(used, name)),
             Some(Guide::Table { keys, default }) => {
-                keys.iter().for_each(|(_, used)| server(used, name));
+                for (_, used) in keys {
+                    server(used, name);
+                }
                 if let Some(Located { value: TableDefault::Server(used), place }) = default {
                     server(&Located::new(used.clone(), *place), name);
                 }

@@ -19,7 +19,7 @@ pub enum Colour {
 /// All diagnostics of a source, each followed by an empty line.
 pub fn render(source: &Source, diagnostics: &Diagnostics, colour: Colour) -> String {
     let mut text = String::new();
-    for diagnostic in diagnostics.iter() {
+    for diagnostic in diagnostics {
         text.push_str(&render_one(source, diagnostic, colour));
         text.push_str("\n\n");
     }

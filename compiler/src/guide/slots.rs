@@ -20,6 +20,8 @@ pub type Weights<'t> = BTreeMap<&'t str, Weight>;
 
 /// Bits after the point in a cost.
 const FRACTION: u32 = 32;
+/// In a table: a slot that nobody has yet.
+const FREE: usize = usize::MAX;
 
 /// For each slot the position in `weights` of the server that owns it. Empty if there is no weight.
 pub fn table(weights: &Weights<'_>) -> Vec<usize> {
@@ -36,7 +38,6 @@ pub fn table(weights: &Weights<'_>) -> Vec<usize> {
     pairs.sort_unstable_by(|(cost_a, a, slot_a), (cost_b, b, slot_b)| {
         (cost_a * weight[*b], a, slot_a).cmp(&(cost_b * weight[*a], b, slot_b))
     });
-    const FREE: usize = usize::MAX;
     let mut table = vec![FREE; SLOTS];
     for (_, owner, slot) in pairs {
         if table[slot] == FREE && room[owner] > 0 {

@@ -88,19 +88,15 @@ fn words(error: &serde_saphyr::Error) -> String {
 fn place_of(source: &Source, location: Location) -> Place {
     let span = location.span();
     let length = source.text.len();
-    match (span.byte_offset(), span.byte_len()) {
-        (Some(offset), Some(len)) => {
-            let start = (offset as usize).min(length);
-            Place { start, end: start.saturating_add(len as usize).min(length) }
-        }
-        _ => {
-            let line = (location.line() as usize).saturating_sub(1);
-            let before: usize = source.text.split_inclusive('\n').take(line).map(str::len).sum();
-            let column = (location.column() as usize).saturating_sub(1);
-            let rest = source.text.get(before..).unwrap_or_default();
-            Place::at(before + rest.char_indices().nth(column).map_or(0, |(byte, _)| byte))
-        }
+    if let (Some(offset), Some(len)) = (span.byte_offset(), span.byte_len()) {
+        let start = (offset as usize).min(length);
+        return Place { start, end: start.saturating_add(len as usize).min(length) };
     }
+    let line = (location.line() as usize).saturating_sub(1);
+    let before: usize = source.text.split_inclusive('\n').take(line).map(str::len).sum();
+    let column = (location.column() as usize).saturating_sub(1);
+    let rest = source.text.get(before..).unwrap_or_default();
+    Place::at(before + rest.char_indices().nth(column).map_or(0, |(byte, _)| byte))
 }
 
 /// A value as the parser hands it out, before its text is looked up in the source.

@@ -56,7 +56,7 @@ impl Ends {
     fn of(stages: &BTreeMap<String, Stage>) -> Self {
         let mut ends = Self::default();
         for (name, stage) in stages {
-            let mut join = |ends: &mut BTreeMap<String, Vec<String>>, flow: &str| {
+            let join = |ends: &mut BTreeMap<String, Vec<String>>, flow: &str| {
                 let stages = ends.entry(flow.to_owned()).or_default();
                 if stages.last() != Some(name) {
                     stages.push(name.clone());

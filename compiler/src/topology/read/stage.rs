@@ -78,14 +78,14 @@ impl Reader<'_> {
 
     fn run(&mut self, node: &Node, what: &str) -> Option<Located<Vec<String>>> {
         let argv = match &node.shape {
-            Shape::Scalar(text) => match shell_words::split(text) {
-                Ok(argv) => argv,
-                Err(_) => {
+            Shape::Scalar(text) => {
+                let Ok(argv) = shell_words::split(text) else {
                     let expected = "a command whose quotes are closed";
                     self.report(bad_literal::literal(what, text, node.place, expected));
                     return None;
-                }
-            },
+                };
+                argv
+            }
             Shape::List(items) => {
                 let item = format!("an argument in {what}");
                 items.iter().filter_map(|node| self.verbatim(node, &item)).map(|text| text.value).collect()
