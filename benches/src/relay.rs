@@ -3,7 +3,7 @@
 //! ```text
 //! peer    sender ──tcp──▶ zmq_proxy ──ipc──▶ receiver
 //! waldo   source ──link──▶ portal ──ipc──▶ sink         (benches/portal)
-//! waldo   sender ──tcp──▶ portal ──ipc──▶ sink          (benches/clients: three frames)
+//! waldo   sender ──tcp──▶ portal ──ipc──▶ sink          (benches/client: three frames)
 //! ```
 //!
 //! Every box is a process of its own. Both are measured at the receiver, in turn.
@@ -134,7 +134,7 @@ fn portal(programs: &Programs, load: Load) -> Result<Account, Trouble> {
 
 /// From a client to a stage.
 fn portal_for_clients(programs: &Programs, load: Load) -> Result<Account, Trouble> {
-    let topology = programs.topology("benches/clients")?;
+    let topology = programs.topology("benches/client")?;
     let mut waldo = Running::start("waldo up", &mut up(programs, topology.path(), load))?;
     let door = format!("tcp://127.0.0.1:{}", programs.port);
     let send = ["send", "--to", &door, "--frames", "3"];

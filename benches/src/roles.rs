@@ -1,5 +1,5 @@
 //! What the processes of a relay do, each in a process of its own: plain ZeroMQ senders, relays and receivers, and
-//! the stages of `benches/portal` and `benches/clients`.
+//! the stages of `benches/portal` and `benches/client`.
 //!
 //! A record with a timetable begins with two numbers: when it was due and when it was sent. Nanoseconds of the
 //! monotonic clock, which is one for all processes of a machine.
