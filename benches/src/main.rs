@@ -71,6 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> Result<(), Trouble> {
+    process::catch_signals()?;
     let runs = usize::from(arguments.runs);
     let parts =
         || Part::value_variants().iter().filter(|part| arguments.only.is_empty() || arguments.only.contains(part));
@@ -90,6 +91,7 @@ fn measure(arguments: &Arguments) -> Result<(), Trouble> {
         };
         match measured {
             Ok(measured) => figures.extend(measured),
+            Err(Trouble::Interrupted) => return Err(Trouble::Interrupted),
             Err(trouble) => {
                 complete = false;
                 eprintln!("bench: {part:?}: {trouble}");

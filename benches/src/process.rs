@@ -5,6 +5,10 @@ use std::{
     io::{BufRead, BufReader, Read, Seek},
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -18,9 +22,23 @@ use crate::Trouble;
 
 /// How long any one process may take.
 pub const LIMIT: Duration = Duration::from_secs(120);
+/// How long a process that is asked to end may take before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// A process that is killed when this is dropped, if it hasn't ended by then.
+/// Set by the signals that ask this program to end.
+static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Lets Ctrl-C and SIGTERM end the measurement with everything that it has started.
+pub fn catch_signals() -> Result<(), Trouble> {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&INTERRUPTED))
+            .map_err(|error| Trouble::io("catch signals", error))?;
+    }
+    Ok(())
+}
+
+/// A process that is ended when this is dropped, if it hasn't ended by then.
 pub struct Running {
     name: String,
     child: Child,
@@ -78,14 +96,19 @@ impl Running {
 
     /// Asks it to end, and waits for that.
     pub fn stop(mut self) -> Result<(), Trouble> {
+        self.ask_to_end();
+        self.wait().map(drop)
+    }
+
+    fn ask_to_end(&self) {
         // A process that has just ended by itself can't be signalled, and needn't be.
         let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
-        self.wait().map(drop)
     }
 
     /// An error if it has ended already.
     pub fn must_run(&mut self) -> Result<(), Trouble> {
         match self.child.try_wait() {
+            _ if INTERRUPTED.load(Ordering::Relaxed) => Err(Trouble::Interrupted),
             Ok(None) if Instant::now() < self.until => Ok(()),
             Ok(None) => Err(self.failed("took too long")),
             Ok(Some(status)) => Err(self.failed(&format!("ended too early ({status})"))),
@@ -97,6 +120,7 @@ impl Running {
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Ok(status),
+                _ if INTERRUPTED.load(Ordering::Relaxed) => return Err(Trouble::Interrupted),
                 Ok(None) if Instant::now() < self.until => thread::sleep(LOOK_EVERY),
                 Ok(None) => return Err(self.failed("took too long")),
                 Err(error) => return Err(Trouble::io(format!("wait for {}", self.name), error)),
@@ -115,9 +139,19 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        let ended = |child: &mut Child| matches!(child.try_wait(), Ok(Some(_)));
+        if ended(&mut self.child) {
+            return;
+        }
+        self.ask_to_end();
+        let until = Instant::now() + GRACE;
+        while !ended(&mut self.child) {
+            if Instant::now() > until {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            thread::sleep(LOOK_EVERY);
         }
     }
 }

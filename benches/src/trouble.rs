@@ -46,6 +46,9 @@ pub enum Trouble {
     /// The demo did not come out right.
     #[error("the demo's ledger is not clean: {0}")]
     Ledger(String),
+    /// A signal came.
+    #[error("interrupted")]
+    Interrupted,
     /// At least one figure is missing.
     #[error("some figures could not be measured: see above")]
     Incomplete,
