@@ -52,6 +52,8 @@ enum Command {
     Launch(launch::Arguments),
     #[command(name = "__portal", hide = true)]
     Portal,
+    #[command(name = "__bridge", hide = true)]
+    Bridge,
 }
 
 fn run(command: &Command) -> Result<Exit, Failure> {
@@ -67,6 +69,8 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Exec(arguments) => exec::run(arguments),
         Command::Launch(arguments) => launch::run(arguments),
         Command::Portal => process(waldo_runtime::portal::run()),
+        // To the launcher, program and bridge are one: it ends as its program did.
+        Command::Bridge => process(waldo_runtime::bridge::run().map(|status| std::process::exit(status))),
     }
 }
 

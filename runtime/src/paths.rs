@@ -23,6 +23,8 @@ use std::{
 
 use nix::unistd::geteuid;
 
+use crate::sys::process::Marks;
+
 /// The longest path of a Unix socket that Linux takes. Bytes.
 pub const MAX_SOCKET_PATH: usize = 107;
 
@@ -89,6 +91,8 @@ pub struct Paths {
 pub struct ServerPaths {
     /// Its run directory.
     pub run: PathBuf,
+    /// The directory of what its processes remember.
+    pub states: PathBuf,
     kept: PathBuf,
 }
 
@@ -141,7 +145,8 @@ impl Paths {
 
     /// The places of a server.
     pub fn server(&self, server: &str) -> ServerPaths {
-        ServerPaths { run: self.run.join(server), kept: self.root.join(".waldo").join(&self.namespace).join(server) }
+        let kept = self.root.join(".waldo").join(&self.namespace).join(server);
+        ServerPaths { run: self.run.join(server), states: kept.join("state"), kept }
     }
 
     /// The servers that have a run directory now, in order of their names.
@@ -239,7 +244,12 @@ impl ServerPaths {
 
     /// Where a process keeps what it remembers.
     pub fn state(&self, process: &str) -> PathBuf {
-        self.kept.join("state").join(process)
+        self.states.join(process)
+    }
+
+    /// What a process of this server is known by, whoever started it.
+    pub fn marks(&self) -> Marks<'_> {
+        Marks { run: &self.run, state: &self.states }
     }
 
     /// Where a portal keeps its spool.

@@ -300,10 +300,12 @@ impl Driver {
 
     /// Ends what an ended process started outside its group: the next incarnation must be alone.
     fn end_strays_of(&self, process: ProcessIndex) {
-        let directory = self.places.process(&self.plans[process.0].name);
+        let name = &self.plans[process.0].name;
+        let (run, state) = (self.places.process(name), self.places.state(name));
+        let marks = sys::process::Marks { run: &run, state: &state };
         let children = sys::process::own_children();
         for pid in children.into_iter().filter(|pid| !self.running.contains_key(pid)) {
-            if sys::process::wiring_below(pid, &directory) {
+            if marks.are_on(pid) {
                 let _ = sys::process::signal(pid, nix::sys::signal::Signal::SIGKILL);
             }
         }

@@ -61,7 +61,7 @@ fn end_processes(places: &ServerPaths) -> Result<usize, Vec<i32>> {
     }
     // Again, until there is none: a process may have forked just before it was killed.
     loop {
-        let left = process::of_run_directory(&places.run);
+        let left = places.marks().bearers();
         if left.is_empty() {
             return Ok(count);
         }

@@ -159,25 +159,40 @@ pub fn end_descendants(bound: Duration) -> Result<usize, Vec<i32>> {
     }
 }
 
-/// All processes whose environment says that they were started for a process below this run directory.
-pub fn of_run_directory(run: &Path) -> Vec<Identity> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let own = nix::unistd::getpid().as_raw();
-    processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|&pid| pid != own && wiring_below(pid, run))
-        .filter_map(Identity::of)
-        .collect()
+/// Where a process must have been started to belong to a server, or to one process of it: directories that variables in
+/// its environment point into.
+#[derive(Debug, Clone, Copy)]
+pub struct Marks<'a> {
+    /// Where `WALDO_WIRING` points. Programs that don't use the SDK don't get this one.
+    pub run: &'a Path,
+    /// Where `WALDO_STATE_DIR` points.
+    pub state: &'a Path,
 }
 
-/// Whether the process's environment has a `WALDO_WIRING` below this directory.
-pub fn wiring_below(pid: i32, directory: &Path) -> bool {
-    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
-    environment
-        .split(|&byte| byte == 0)
-        .filter_map(|variable| variable.strip_prefix(b"WALDO_WIRING="))
-        .any(|wiring| Path::new(OsStr::from_bytes(wiring)).starts_with(directory))
+impl Marks<'_> {
+    /// Whether a process carries one of them.
+    pub fn are_on(self, pid: i32) -> bool {
+        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+        let points_into = |variable: &[u8], name: &str, directory: &Path| {
+            let value = variable.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+            value.is_some_and(|value| Path::new(OsStr::from_bytes(value)).starts_with(directory))
+        };
+        environment.split(|&byte| byte == 0).any(|variable| {
+            points_into(variable, "WALDO_WIRING", self.run) || points_into(variable, "WALDO_STATE_DIR", self.state)
+        })
+    }
+
+    /// All processes that carry one of them, but for this one.
+    pub fn bearers(self) -> Vec<Identity> {
+        let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+        let own = nix::unistd::getpid().as_raw();
+        processes
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+            .filter(|&pid| pid != own && self.are_on(pid))
+            .filter_map(Identity::of)
+            .collect()
+    }
 }
 
 /// Kills these processes and waits until they are gone.
@@ -212,13 +227,13 @@ mod tests {
 
     use super::*;
 
-    fn sleeper(wiring: &Path) -> Child {
-        Command::new("sleep").arg("60").env("WALDO_WIRING", wiring).process_group(0).spawn().unwrap()
+    fn sleeper(variable: &str, value: &Path) -> Child {
+        Command::new("sleep").arg("60").env(variable, value).process_group(0).spawn().unwrap()
     }
 
     #[test]
     fn a_process_is_known_by_pid_and_start_and_not_by_pid_alone() {
-        let mut child = sleeper(Path::new("/nowhere"));
+        let mut child = sleeper("WALDO_WIRING", Path::new("/nowhere"));
         let identity = Identity::of(child.id() as i32).unwrap();
         assert!(identity.lives());
         assert!(!Identity { started: identity.started + 1, ..identity }.lives());
@@ -228,22 +243,25 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_found_by_the_run_directory_in_its_environment() {
+    fn a_process_is_found_by_where_its_environment_points() {
         let directory = tempfile::tempdir().unwrap();
-        let run = directory.path().join("s1");
-        let mut child = sleeper(&run.join("a.0/wiring.json"));
-        let mut other = sleeper(&directory.path().join("s10/a.0/wiring.json"));
-        // Until the child has become `sleep`, its environment is ours.
+        let (run, state) = (directory.path().join("run/s1"), directory.path().join("state/s1"));
+        let mut wired = sleeper("WALDO_WIRING", &run.join("a.0/wiring.json"));
+        let mut stateful = sleeper("WALDO_STATE_DIR", &state.join("a.0"));
+        let mut other = sleeper("WALDO_WIRING", &directory.path().join("run/s10/a.0/wiring.json"));
+        let marks = Marks { run: &run, state: &state };
+        let expected: BTreeSet<i32> = [wired.id() as i32, stateful.id() as i32].into();
+        let found = || marks.bearers().iter().map(|identity| identity.pid).collect::<BTreeSet<i32>>();
+        // Until a child has become `sleep`, its environment is ours.
         let until = Instant::now() + Duration::from_secs(5);
-        while of_run_directory(&run).is_empty() && Instant::now() < until {
+        while found() != expected && Instant::now() < until {
             std::thread::sleep(LOOK_AGAIN);
         }
-        let found: Vec<i32> = of_run_directory(&run).iter().map(|identity| identity.pid).collect();
-        assert_eq!(found, [child.id() as i32]);
-        let identity = Identity::of(child.id() as i32).unwrap();
-        let reaper = std::thread::spawn(move || child.wait());
-        end(&[identity], Duration::from_secs(5)).unwrap();
-        reaper.join().unwrap().unwrap();
+        assert_eq!(found(), expected);
+        let identities = marks.bearers();
+        let reaper = std::thread::spawn(move || (wired.wait(), stateful.wait()));
+        end(&identities, Duration::from_secs(5)).unwrap();
+        reaper.join().unwrap().0.unwrap();
         other.kill().unwrap();
         other.wait().unwrap();
     }
