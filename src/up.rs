@@ -29,6 +29,7 @@ use crate::{
     exit::{Exit, Failure},
     located::{Target, root_of},
     logs,
+    topology_file::counted,
 };
 
 /// How many lines of a log an error shows.
@@ -198,10 +199,10 @@ fn lead(arguments: &Arguments, ready: &Ready, signals: Signals, progress: &mut P
     let Ready { plan, paths, generation, .. } = ready;
     let count: usize = plan.servers.values().map(|server| server.processes.len()).sum();
     progress.say(&format!(
-        "{}/{}: starting {count} processes on {} servers",
+        "{}/{}: starting {count} processes on {}",
         plan.topology,
         plan.namespace,
-        plan.servers.len()
+        counted(plan.servers.len(), "server")
     ));
     let cluster = Cluster::start(&paths.build().join("plan.json"), plan, paths, *generation)
         .map_err(|error| Failure::new(error.to_string()))?;
