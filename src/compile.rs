@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use waldo_compiler::{Choice, Refusal, plan::Plan, render};
+use waldo_compiler::{Choice, Refusal, plan::Plan, render, topology::DEFAULT_NAMESPACE};
 
 use crate::{
     exit::{Exit, Failure},
@@ -57,7 +57,7 @@ pub fn local(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
         let local: Vec<_> = declared.iter().filter(|namespace| namespace.local).collect();
         return match local[..] {
             [only] => compile(&file, Choice::Named(&only.name), ports, false),
-            [] if declared.is_empty() => compile(&file, Choice::Local("default"), ports, false),
+            [] if declared.is_empty() => compile(&file, Choice::Local(DEFAULT_NAMESPACE), ports, false),
             [] => Err(Failure::new(format!("none of the namespaces in {} is local", file.source.name)).hint(
                 "`-n NAME` with a new name runs the topology on this machine; or add a namespace with `local: true`",
             )),

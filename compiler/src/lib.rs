@@ -163,8 +163,8 @@ fn choose(outline: &FileOutline, choice: Choice<'_>) -> Result<Namespace, Refusa
         Choice::Only if outline.namespaces().len() > 1 => Err(Refusal::Ambiguous(known())),
         Choice::Only => outline.namespaces().next().cloned().ok_or_else(|| Refusal::Ambiguous(known())),
         Choice::Named(name) => named(name).ok_or_else(|| Refusal::Unknown { name: name.to_owned(), known: known() }),
-        // `default` is reserved, for it is the name of the namespace of a file that declares none.
-        Choice::Local(name) if name != "default" && topology::name::flaw(name).is_some() => {
+        // The word is reserved, but it is what the only namespace of a file without any is called.
+        Choice::Local(name) if name != topology::DEFAULT_NAMESPACE && topology::name::flaw(name).is_some() => {
             Err(Refusal::BadName(name.to_owned()))
         }
         Choice::Local(name) => {

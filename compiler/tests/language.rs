@@ -171,7 +171,10 @@ fn a_namespace_is_chosen_or_the_only_one() {
     assert!(matches!(compile(&source, Choice::Named("prd"), None), Err(Refusal::Unknown { .. })));
     assert!(matches!(compile(&source, Choice::Local("Bad"), None), Err(Refusal::BadName(_))));
     let hello = "topology: hello\nstages: {greet: {run: echo hello}}\n";
-    assert_eq!(compiled(hello, Choice::Only, None).namespace, "default");
+    let only = compiled(hello, Choice::Only, None);
+    assert_eq!((only.namespace.as_str(), only.local), ("default", false));
+    let here = compiled(hello, Choice::Local("default"), None);
+    assert_eq!((here.namespace.as_str(), here.local), ("default", true));
 }
 
 #[test]

@@ -69,6 +69,9 @@ impl Ends {
     }
 }
 
+/// What the only namespace is called where a file declares none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
 /// A named copy of a topology.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace {

@@ -8,7 +8,7 @@ mod stage;
 use std::collections::BTreeMap;
 
 use self::fields::{Fields, Reader};
-use super::{Ends, Namespace, Topology, literal, merge::merge};
+use super::{DEFAULT_NAMESPACE, Ends, Namespace, Topology, literal, merge::merge};
 use crate::{
     check::{syntax, wrong_kind},
     diagnostic::Diagnostics,
@@ -78,7 +78,7 @@ pub fn outline(tree: &Node, diagnostics: &mut Diagnostics) -> Option<FileOutline
     let declared = reader.named(top.get("namespaces"), "namespace");
     let mut namespaces: Vec<_> = declared.iter().filter_map(|entry| reader.namespace(entry)).collect();
     if namespaces.is_empty() {
-        let default = Namespace { name: "default".to_owned(), place: name.place, local: false, ports: None };
+        let default = Namespace { name: DEFAULT_NAMESPACE.to_owned(), place: name.place, local: false, ports: None };
         namespaces.push((default, None));
     }
     let base = Node {
