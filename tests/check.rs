@@ -210,3 +210,24 @@ fn every_rule_can_be_explained() {
     assert_eq!(output.status.code(), Some(64));
     assert!(stderr(&output).contains("there is no rule W999"));
 }
+
+#[test]
+fn up_runs_only_what_is_on_this_machine() {
+    let with = |namespaces: &str| with_topology(format!("{HELLO}servers: {{s1: {{address: 10.0.0.1}}}}\n{namespaces}"));
+    for (namespaces, arguments, code, expected) in [
+        ("namespaces: {prod: {}}\n", vec!["up"], 1, "none of the namespaces in waldo.yaml is local"),
+        ("namespaces: {prod: {}}\n", vec!["up", "-n", "prod"], 1, "namespace prod isn't local"),
+        (
+            "namespaces: {a: {local: true, ports: 17000}, b: {local: true, ports: 18000}}\n",
+            vec!["up"],
+            64,
+            "several local namespaces: a, b",
+        ),
+        ("", vec!["up", "-n", "Mine"], 64, "`Mine` can't be the name of a namespace"),
+        ("", vec!["up", "-n", "hash"], 64, "`hash` can't be the name of a namespace"),
+    ] {
+        let output = waldo(with(namespaces).path(), &arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
+    }
+}
