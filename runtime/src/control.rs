@@ -194,8 +194,8 @@ pub struct ProcessStatus {
     pub incarnation: u64,
     /// How often it has been started again.
     pub restarts: u64,
-    /// How many starts in a row ended before it was ready.
-    pub failed_starts: u32,
+    /// How many starts in a row have ended in failure, none having been ready for long.
+    pub failures: u32,
     /// How it ended last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,

@@ -173,7 +173,7 @@ mod tests {
             pid: Some(1),
             incarnation: 1,
             restarts: 0,
-            failed_starts: 0,
+            failures: 0,
             ended: None,
             gate_closed: false,
             finish_done: false,

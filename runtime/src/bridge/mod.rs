@@ -35,7 +35,6 @@ fn start(argv: &[String], reads: bool, writes: bool) -> Result<Child> {
         .args(arguments)
         .env_remove("WALDO_PROGRAM")
         .env_remove("WALDO_WIRING")
-        .env_remove("WALDO_INCARNATION")
         .stdin(pipe_if(reads, Stdio::null()))
         .stdout(pipe_if(writes, Stdio::inherit()))
         .spawn()

@@ -9,7 +9,7 @@ use crate::{
     launcher::{Ended, Role},
 };
 
-/// So many starts in a row that never got ready, and the process is not expected to get ready any more.
+/// So many starts in a row that ended in failure soon, and the process is not expected to do better any more.
 const HOPELESS: u32 = 5;
 /// So many starts in a row that took too long, and the same goes.
 const HOPELESSLY_SLOW: u32 = 2;
@@ -54,8 +54,8 @@ pub fn trouble(servers: &[ServerStatus], still: Duration) -> Option<Trouble> {
     processes().find_map(|(server, process)| {
         let what = if process.state == Condition::GivenUp {
             "has been given up".to_owned()
-        } else if process.failed_starts >= hopeless(process) && still >= STANDSTILL {
-            format!("doesn't get ready: {} starts in a row have failed", process.failed_starts)
+        } else if process.failures >= hopeless(process) && still >= STANDSTILL {
+            format!("fails again and again: {} starts in a row", process.failures)
         } else if process.state == Condition::Finished
             && process.role == Role::Stage
             && !process.finish_done
@@ -122,8 +122,8 @@ mod tests {
 
     use super::*;
 
-    fn server(state: Condition, failed_starts: u32, entries: Vec<Entry>) -> ServerStatus {
-        let process = |name: &str, role, state, failed_starts, entries| ProcessStatus {
+    fn server(state: Condition, failures: u32, entries: Vec<Entry>) -> ServerStatus {
+        let process = |name: &str, role, state, failures, entries| ProcessStatus {
             name: name.to_owned(),
             stage: name.to_owned(),
             role,
@@ -132,7 +132,7 @@ mod tests {
             pid: None,
             incarnation: 1,
             restarts: 0,
-            failed_starts,
+            failures,
             ended: Some(Ended::Status(1)),
             gate_closed: false,
             finish_done: false,
@@ -150,7 +150,7 @@ mod tests {
             phase: Stand::Flowing,
             attached: true,
             processes: vec![
-                process("score.0", Role::Stage, state, failed_starts, Vec::new()),
+                process("score.0", Role::Stage, state, failures, Vec::new()),
                 process("feed.0", Role::Source, Condition::Finished, 0, entries),
             ],
             rates: BTreeMap::new(),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_never_gets_ready_ends_the_run_once_nothing_else_moves() {
+    fn a_process_that_fails_again_and_again_ends_the_run_once_nothing_else_moves() {
         let servers = [server(Condition::BackingOff, 5, vec![])];
         assert_eq!(trouble(&servers, Duration::ZERO), None);
         assert!(trouble(&servers, STANDSTILL).unwrap().what.contains("5 starts in a row"));

@@ -450,7 +450,7 @@ impl Driver {
             pid: process.pid(),
             incarnation: process.incarnation,
             restarts: process.restarts(),
-            failed_starts: process.failed_starts,
+            failures: process.failures,
             ended: process.ended.clone(),
             gate_closed: process.gate_closed,
             finish_done: process.finish == super::Finish::Done,

@@ -244,7 +244,6 @@ impl Machine {
             FromProcess::Ready => {
                 if let State::Starting { pid, .. } = process.state {
                     process.state = State::Ready { pid, since: now };
-                    process.failed_starts = 0;
                     if self.gate_closed && process.role != Role::Stage {
                         self.tell(index, ToProcess::Gate { closed: true });
                     }
@@ -271,12 +270,14 @@ impl Machine {
             _ => ended,
         };
         let success = ended.is_success();
-        if let State::Ready { since, .. } = process.state {
-            if now.saturating_sub(since) >= STEADY {
-                process.pauses = 0;
-            }
-        } else if !matches!(process.state, State::Leaving { .. }) && !success {
-            process.failed_starts += 1;
+        if let State::Ready { since, .. } = process.state
+            && now.saturating_sub(since) >= STEADY
+        {
+            process.pauses = 0;
+            process.failures = 0;
+        }
+        if !success && !matches!(process.state, State::Leaving { .. }) {
+            process.failures += 1;
         }
         process.ended = Some(ended);
         process.connected = false;

@@ -209,8 +209,8 @@ pub struct Process {
     pub state: State,
     /// Which start this is; 0 before the first.
     pub incarnation: u64,
-    /// How many starts in a row ended before it was ready.
-    pub failed_starts: u32,
+    /// How many starts in a row have ended in failure, none having been ready for long.
+    pub failures: u32,
     /// How many pauses have grown in a row.
     pub pauses: u32,
     /// When it was started again, within the restart window.
@@ -244,7 +244,7 @@ impl Process {
             ready_timeout: plan.ready_timeout,
             state: State::Waiting,
             incarnation: 0,
-            failed_starts: 0,
+            failures: 0,
             pauses: 0,
             restarted: VecDeque::new(),
             connected: false,
