@@ -7,7 +7,7 @@ mod progress;
 use std::time::Instant;
 
 use signal_hook::iterator::Signals;
-use waldo_compiler::plan::Plan;
+use waldo_compiler::plan::{Plan, ProcessPlan};
 use waldo_runtime::{
     cluster::{self, Cluster, outlook::Trouble, preflight},
     control::{Holder, ServerStatus},
@@ -124,7 +124,7 @@ fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Fail
     let compiled = crate::compile::local(&arguments.target, arguments.ports)?;
     let plan = compiled.plan();
     preflight::is_here(plan).map_err(|error| unfit(&error))?;
-    let has_sources = plan.servers.values().flat_map(|server| &server.processes).any(|process| process.is_source());
+    let has_sources = plan.servers.values().flat_map(|server| &server.processes).any(ProcessPlan::is_source);
     if arguments.until_idle && !has_sources && !arguments.clients_done {
         return Err(Failure::new(
             "no stage of this topology is a source, so --until-idle can't know when all has been sent",
@@ -269,16 +269,10 @@ fn end_of(result: Result<(), Broken>) -> Ending {
 fn in_trouble(trouble: &Trouble) -> Failure {
     let said = last_lines(&trouble.log, trouble.log_from, SHOWN);
     let log = logs::short(&trouble.log);
-    let mut message = trouble.what.clone();
-    if said.is_empty() {
-        message += &format!("\n  its log is empty: {}", log.display());
-    } else {
-        message += &format!("\n  the end of its log, {}:", log.display());
-        for line in said {
-            message += &format!("\n  | {line}");
-        }
-    }
-    Failure::new(message)
+    let about_log = if said.is_empty() { "its log is empty:" } else { "the end of its log," };
+    let mut lines = vec![trouble.what.clone(), format!("  {about_log} {}", log.display())];
+    lines.extend(said.into_iter().map(|line| format!("  | {line}")));
+    Failure::new(lines.join("\n"))
 }
 
 fn detach(arguments: &Arguments, ready: &Ready, lead: Lead) -> Result<Ended, Failure> {

@@ -112,17 +112,14 @@ impl Progress {
     }
 
     fn line(&self, accounts: &BTreeMap<String, Account>, queued: &BTreeMap<&str, u64>, since: Duration) -> String {
-        let mut line = format!("{:6.1} s ", self.began.elapsed().as_secs_f64());
-        for (flow, account) in accounts {
+        let flows = accounts.iter().map(|(flow, account)| {
             let before = self.before.get(flow).copied().unwrap_or(0);
             let rate = account.received.saturating_sub(before) as f64 / since.as_secs_f64().max(0.001);
-            line += &format!("  {flow} {} ({}/s)", grouped(account.received), grouped(rate as u64));
-        }
-        line += "  queued";
-        for (server, count) in queued {
-            line += &format!(" {server} {}", grouped(*count));
-        }
-        line
+            format!("  {flow} {} ({}/s)", grouped(account.received), grouped(rate as u64))
+        });
+        let queued = queued.iter().map(|(server, count)| format!(" {server} {}", grouped(*count)));
+        let seconds = self.began.elapsed().as_secs_f64();
+        format!("{seconds:6.1} s{}  queued{}", flows.collect::<String>(), queued.collect::<String>())
     }
 
     fn milliseconds(&self) -> u64 {

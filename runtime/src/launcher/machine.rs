@@ -473,3 +473,6 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
