@@ -27,7 +27,7 @@ pub struct Trouble {
     pub log_from: u64,
 }
 
-/// Watches whether anything moves.
+/// Watches whether any record gets done.
 #[derive(Debug, Default)]
 pub struct Movement {
     total: u64,
@@ -35,12 +35,12 @@ pub struct Movement {
 }
 
 impl Movement {
-    /// Takes in what the servers say at this time since the start; answers for how long nothing has moved.
+    /// Takes in what the servers say at this time since the start; answers for how long no record has got done.
     pub fn observe(&mut self, servers: &[ServerStatus], now: Duration) -> Duration {
         let entries = servers.iter().flat_map(|server| &server.processes).flat_map(|process| &process.entries);
-        let total = entries.fold(0_u64, |sum, entry| {
-            sum.wrapping_add(entry.sent).wrapping_add(entry.done).wrapping_add(entry.written_off)
-        });
+        // A stage that dies of every record has records sent to it and written off without end: neither is movement.
+        let handled = entries.filter(|entry| matches!(entry.kind, Kind::Done | Kind::Program | Kind::Link));
+        let total = handled.fold(0_u64, |sum, entry| sum.wrapping_add(entry.done));
         if total != self.total {
             *self = Self { total, since: now };
         }
@@ -184,11 +184,15 @@ mod tests {
     }
 
     #[test]
-    fn anything_that_is_counted_is_movement() {
+    fn a_record_that_gets_done_is_movement_and_one_that_is_sent_or_written_off_is_not() {
+        let entry = |sent, done, written_off| {
+            let entry = Entry { kind: Kind::Done, name: "x<wanted.0".to_owned(), sent, done, written_off };
+            [server(Condition::BackingOff, 0, vec![entry])]
+        };
         let mut movement = Movement::default();
         let second = Duration::from_secs;
-        movement.observe(&[server(Condition::Ready, 0, sent(3))], second(1));
-        assert_eq!(movement.observe(&[server(Condition::Ready, 0, sent(3))], second(3)), second(2));
-        assert_eq!(movement.observe(&[server(Condition::Ready, 0, sent(4))], second(4)), second(0));
+        movement.observe(&entry(0, 3, 0), second(1));
+        assert_eq!(movement.observe(&entry(9, 3, 7), second(3)), second(2));
+        assert_eq!(movement.observe(&entry(9, 4, 7), second(4)), second(0));
     }
 }
