@@ -52,6 +52,9 @@ pub struct Arguments {
     /// Come back once everything is ready, and leave it running.
     #[arg(long)]
     detach: bool,
+    /// Drop the records that an earlier run has left in the portals' spools, in place of delivering them first.
+    #[arg(long)]
+    fresh: bool,
     /// The first of the block of ports that the portals use.
     #[arg(long, value_name = "BASE")]
     ports: Option<u16>,
@@ -139,6 +142,9 @@ fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Fail
     let lock = take(&paths, plan)?;
     let prepared = clear_the_way(&paths, plan, progress).and_then(|()| {
         preflight::check_ports(plan).map_err(|error| unfit(&error))?;
+        if arguments.fresh {
+            paths.remove_spools().map_err(|error| unfit(&error.into()))?;
+        }
         compiled.write(&paths.build())?;
         cluster::next_generation(&paths).map_err(|error| Failure::new(error.to_string()))
     });

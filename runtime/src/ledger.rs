@@ -15,6 +15,9 @@ use crate::{
 pub struct Account {
     /// Records that stages and clients sent; of an unkeyed flow each consumer's copy.
     pub sent: u64,
+    /// Records that an earlier run had left in portals' spools, each consumer's copy.
+    #[serde(default)]
+    pub resumed: u64,
     /// Records that stages have handled, each consumer's copy.
     pub received: u64,
     /// Records that portals keep in their spools.
@@ -119,6 +122,7 @@ fn book(accounts: &mut BTreeMap<String, Account>, role: Role, entry: &Entry, whe
         }
         Kind::Count => match entry.name.split_once(' ') {
             Some(("clients", flow)) => account(flow, &|account| account.sent += entry.done),
+            Some(("resumed", flow)) => account(flow, &|account| account.resumed += entry.done),
             Some(("dead", flow)) => account(flow, &|account| account.dead += entry.done),
             Some(("rejected", flow)) => account(flow, &|account| account.rejected += entry.done),
             _ => {}

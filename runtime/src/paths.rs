@@ -149,6 +149,22 @@ impl Paths {
         ServerPaths { run: self.run.join(server), states: kept.join("state"), kept }
     }
 
+    /// Removes what portals have kept in their spools, on all servers that ever ran here.
+    pub fn remove_spools(&self) -> Result<(), Unusable> {
+        let kept = self.root.join(".waldo").join(&self.namespace);
+        let Ok(servers) = fs::read_dir(&kept) else { return Ok(()) };
+        for server in servers.flatten() {
+            let path = server.path().join("spool");
+            match fs::remove_dir_all(&path) {
+                Err(why) if why.kind() != io::ErrorKind::NotFound => {
+                    return Err(Unusable::Directory { path, purpose: KEPT, why });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The servers that have a run directory now, in order of their names.
     pub fn servers_running(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(&self.run) else { return Vec::new() };

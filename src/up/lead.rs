@@ -18,8 +18,10 @@ use waldo_runtime::{
     control::{Command, ServerStatus, Stand},
     idle::Verdict,
 };
+use waldo_sdk::page::Kind;
 
 use super::progress::Progress;
+use crate::numbers::grouped;
 
 /// How often servers are asked how they are.
 const ASK: Duration = Duration::from_millis(50);
@@ -118,9 +120,30 @@ impl<'a> Lead<'a> {
             sleep(ASK_OFTEN);
             self.asked = None;
         }
+        for (portal, flow, count) in self.resumed() {
+            let count = grouped(count);
+            self.progress.say(&format!(
+                "{portal} goes on with {count} records of {flow} that an earlier run left (`waldo up --fresh` drops them)"
+            ));
+        }
         self.cluster.tell(&Command::StartSources)?;
         self.begin_phase("flow");
         Ok(())
+    }
+
+    /// What an earlier run has left in the portals' spools: portal, flow, how many records.
+    fn resumed(&self) -> Vec<(String, String, u64)> {
+        let processes =
+            self.last.iter().flat_map(|server| server.processes.iter().map(move |process| (server, process)));
+        let counts =
+            processes.flat_map(|(server, process)| process.entries.iter().map(move |entry| (server, process, entry)));
+        counts
+            .filter(|(_, _, entry)| entry.kind == Kind::Count)
+            .filter_map(|(server, process, entry)| {
+                let flow = entry.name.strip_prefix("resumed ")?;
+                Some((format!("{}/{}", server.server, process.name), flow.to_owned(), entry.done))
+            })
+            .collect()
     }
 
     /// Goes on until a signal or another command ends it.

@@ -71,10 +71,15 @@ impl Outcome {
     fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(["flow", "sent", "received", "held", "lost", "repeated", "dead", "rejected"]);
+        let resumed = self.flows.values().any(|account| account.resumed > 0);
+        let mut header = vec!["flow", "sent", "received", "held", "lost", "repeated", "dead", "rejected"];
+        if resumed {
+            header.insert(2, "resumed");
+        }
+        table.set_header(&header);
         for (flow, account) in &self.flows {
             let lost = if account.lost > 0 { format!("≤ {}", grouped(account.lost)) } else { "0".to_owned() };
-            table.add_row([
+            let mut row = vec![
                 flow.clone(),
                 grouped(account.sent),
                 grouped(account.received),
@@ -83,9 +88,13 @@ impl Outcome {
                 grouped(account.repeated),
                 grouped(account.dead),
                 grouped(account.rejected),
-            ]);
+            ];
+            if resumed {
+                row.insert(2, grouped(account.resumed));
+            }
+            table.add_row(row);
         }
-        for column in 1..8 {
+        for column in 1..header.len() {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }

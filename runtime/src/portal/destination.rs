@@ -77,6 +77,10 @@ impl Opening<'_> {
         if known.is_none() {
             slot.set_fence(found.next);
             slot.set_done(found.cursor);
+            if found.held > 0 {
+                let name = format!("resumed {flow}");
+                self.page.slot(SlotKind::Count, &name).map_err(io(name))?.add_done(found.held);
+            }
         }
         slot.set_succession(found.cursor);
         slot.set_sent(found.next);

@@ -212,7 +212,7 @@ impl Entrance {
         }
     }
 
-    /// Counts a batch that can't be used, and gives its receipt: the sender would offer it for ever.
+    /// Counts a batch that can't be used. It has been numbered, or its sender would offer it for ever.
     pub fn reject(&mut self, batch: &Batch, reason: &str, quarantine: &mut Quarantine) {
         self.rejected.add_done(u64::from(batch.count));
         quarantine.keep(&self.senders[batch.sender].name, reason, &batch.message);

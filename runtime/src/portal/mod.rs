@@ -259,11 +259,11 @@ impl Portal {
             }
             let Some(batch) = self.entrance.take(&mut self.quarantine)? else { break };
             moved = true;
+            let Some(count) = self.entrance.number(&self.page, &batch)? else { continue };
             let Some(index) = self.flows.iter().position(|flow| flow.carried.flow == batch.flow) else {
                 self.entrance.reject(&batch, "a flow that this portal does not carry", &mut self.quarantine);
                 continue;
             };
-            let Some(count) = self.entrance.number(&self.page, &batch)? else { continue };
             self.flows[index].received.add_done(u64::from(count));
             let records_at = if count == batch.count {
                 batch.records_at
