@@ -2,13 +2,9 @@
 
 mod playground;
 
-use std::{
-    fs,
-    os::unix::fs::FileTypeExt,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
-use playground::{Outcome, Playground};
+use playground::{Outcome, Playground, files_below};
 
 /// A file of origins that is quick, also where the stages are Python.
 const ORIGINS: &str = "150";
@@ -43,38 +39,12 @@ fn assert_exact(playground: &Playground, namespace: &str, up: &Outcome) {
     assert!(flows["visit"]["sent"].as_u64() > Some(pairs), "a pair is found by a visit: {ledger}");
 }
 
-/// Asserts that nothing that belongs to the playground runs, and that no socket is left.
-#[track_caller]
-fn assert_nothing_left(playground: &Playground) {
-    let here = playground.path().to_str().expect("UTF-8");
-    let left: Vec<_> = fs::read_dir("/proc")
-        .expect("/proc")
-        .filter_map(|process| {
-            let process = process.ok()?.path();
-            let environment = fs::read(process.join("environ")).ok()?;
-            let command = fs::read(process.join("cmdline")).ok()?;
-            let ours = String::from_utf8_lossy(&environment).contains(here);
-            (ours && !command.is_empty()).then(|| String::from_utf8_lossy(&command).replace('\0', " "))
-        })
-        .collect();
-    assert!(left.is_empty(), "still running: {left:#?}");
-    let mut sockets = files_below(&playground.path().join("run"));
-    sockets.retain(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()));
-    assert!(sockets.is_empty(), "left behind: {sockets:#?}");
-}
-
-fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else { return vec![] };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
-}
-
 #[test]
 fn the_demo_in_rust_ends_by_proof_with_an_exact_answer() {
     let playground = Playground::copy_of("debian");
     let outcome = playground.run(up(&playground, "waldo.yaml", "demo")).code(0);
     assert_exact(&playground, "demo", &outcome);
-    assert_nothing_left(&playground);
+    playground.assert_nothing_left();
     let report = playground.run(playground.command("./report", &[])).code(0);
     assert!(report.stdout.contains("libc6"), "{}", report.stdout);
 }
@@ -84,7 +54,7 @@ fn the_demo_in_python_ends_by_proof_with_an_exact_answer() {
     let playground = Playground::copy_of("debian");
     let outcome = playground.run(up(&playground, "python.yaml", "python")).code(0);
     assert_exact(&playground, "python", &outcome);
-    assert_nothing_left(&playground);
+    playground.assert_nothing_left();
 }
 
 #[test]
@@ -95,7 +65,7 @@ fn two_namespaces_of_the_demo_run_at_once_and_both_are_exact() {
     for (namespace, running) in started {
         assert_exact(&playground, namespace, &running.end().code(0));
     }
-    assert_nothing_left(&playground);
+    playground.assert_nothing_left();
 }
 
 #[test]
@@ -187,7 +157,7 @@ fn hello_counts_the_numbers_with_a_seven_using_unix_tools_only() {
     assert_eq!(outcome.ledger()["flows"]["seven"]["lost"], 0);
     let logs = playground.run(playground.waldo(&["logs", "total"])).code(0);
     assert!(logs.stdout.lines().any(|line| line.trim_end().ends_with("271")), "{}", logs.stdout);
-    assert_nothing_left(&playground);
+    playground.assert_nothing_left();
 }
 
 #[test]
@@ -207,5 +177,5 @@ fn an_unusable_number_of_origins_ends_the_run_with_the_sources_own_words() {
     logs.retain(|path| path.to_string_lossy().contains("wanted.0"));
     let logs: String = logs.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
     assert!(logs.contains("ORIGINS is \"plenty\""), "{logs}\n{}", outcome.stderr);
-    assert_nothing_left(&playground);
+    playground.assert_nothing_left();
 }

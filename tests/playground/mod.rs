@@ -1,9 +1,12 @@
 //! A copy of one of the shipped topologies in a directory of its own, with its own run directory and ports, so that tests
 //! disturb neither each other nor a person's own flotilla.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::{
     fs::{self, File},
     net::TcpListener,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -97,6 +100,26 @@ impl Playground {
         command
     }
 
+    /// Asserts that nothing that belongs to the playground runs, and that no socket is left.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        let here = self.path().to_str().expect("UTF-8");
+        let left: Vec<_> = fs::read_dir("/proc")
+            .expect("/proc")
+            .filter_map(|process| {
+                let process = process.ok()?.path();
+                let environment = fs::read(process.join("environ")).ok()?;
+                let command = fs::read(process.join("cmdline")).ok()?;
+                let ours = String::from_utf8_lossy(&environment).contains(here);
+                (ours && !command.is_empty()).then(|| String::from_utf8_lossy(&command).replace('\0', " "))
+            })
+            .collect();
+        assert!(left.is_empty(), "still running: {left:#?}");
+        let mut sockets = files_below(&self.path().join("run"));
+        sockets.retain(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()));
+        assert!(sockets.is_empty(), "left behind: {sockets:#?}");
+    }
+
     /// Starts a command.
     pub fn start(&self, mut command: Command) -> Running {
         static STARTED: AtomicU16 = AtomicU16::new(0);
@@ -119,6 +142,21 @@ impl Playground {
 }
 
 impl Running {
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// What it has written to stdout so far.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.stdout).expect("its output")).into_owned()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("it runs");
+    }
+
     /// Waits until the command has ended.
     pub fn end(mut self) -> Outcome {
         let deadline = Instant::now() + PATIENCE;
@@ -170,6 +208,13 @@ impl Outcome {
     }
 }
 
+/// All files below a directory.
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return vec![] };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
 /// The program under test.
 fn waldo() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_waldo"))
@@ -191,7 +236,7 @@ fn build_stages() {
 }
 
 /// The first of a block of ports that nobody else uses, below those that the system gives to whoever connects.
-fn free_ports() -> u16 {
+pub fn free_ports() -> u16 {
     const BLOCKS: u16 = 1000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in 0..BLOCKS {

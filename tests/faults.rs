@@ -1,0 +1,273 @@
+//! What goes wrong, through the real binary: one clear error each, nothing left running, and every record accounted for.
+
+mod playground;
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use playground::{Outcome, Playground, Running, free_ports};
+use serde_json::Value;
+
+/// How long to wait for something that takes a moment.
+const SOON: Duration = Duration::from_secs(60);
+/// More origins than are handled in a moment, so that a run can be disturbed in its middle.
+const MANY: &str = "15000";
+
+/// What `status` says; nothing before the first plan is there.
+fn status(playground: &Playground) -> Value {
+    if !playground.path().join(".waldo/build").exists() {
+        return Value::Null;
+    }
+    let outcome = playground.run(playground.waldo(&["status", "--json"])).code(0);
+    serde_json::from_str(&outcome.stdout).expect("one JSON document")
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + SOON;
+    while !holds() {
+        assert!(Instant::now() < until, "{what} did not come about");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// A run of the demo, in its middle.
+fn disturbed(playground: &Playground) -> Running {
+    let mut up = playground.waldo(&["up", "--until-idle", "--json"]);
+    up.env("ORIGINS", MANY);
+    let running = playground.start(up);
+    wait_until("records flow", || {
+        let status = status(playground);
+        let done = &status["servers"]["s2"]["processes"]["visit.0"]["edges"]["visit<relay"]["done"];
+        done.as_u64() > Some(1_000)
+    });
+    running
+}
+
+/// Kills a process of the demo as nothing can be caught.
+fn kill_process(playground: &Playground, server: &str, process: &str) {
+    let pid = status(playground)["servers"][server]["processes"][process]["pid"].as_i64().expect("it runs");
+    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("it runs");
+}
+
+/// Asserts that what was sent and not handled is told as lost, and not absurdly more.
+#[track_caller]
+fn assert_accounted_for(ledger: &Value, most: u64) {
+    let count = |flow: &str, count: &str| ledger["flows"][flow][count].as_u64().expect("a count");
+    for flow in ["visit", "found"] {
+        let missing = count(flow, "sent").saturating_sub(count(flow, "received") + count(flow, "held"));
+        let lost = count(flow, "lost");
+        assert!(lost >= missing, "{missing} {flow} are missing, {lost} told: {ledger}");
+        assert!(lost <= missing + most, "{missing} {flow} are missing, {lost} told: {ledger}");
+        assert_eq!(count(flow, "repeated"), 0, "{ledger}");
+    }
+}
+
+#[test]
+fn a_stage_killed_in_the_middle_ends_the_run_with_its_loss_accounted_for() {
+    let playground = Playground::copy_of("debian");
+    let running = disturbed(&playground);
+    kill_process(&playground, "s2", "visit.0");
+    let outcome = running.end().code(10);
+    let ledger = outcome.ledger();
+    assert_eq!(ledger["result"], "lost", "{ledger}");
+    assert!(ledger["flows"]["visit"]["lost"].as_u64() > Some(0), "{ledger}");
+    assert_accounted_for(&ledger, 5_000);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn a_portal_killed_in_the_middle_ends_the_run_with_its_loss_accounted_for() {
+    let playground = Playground::copy_of("debian");
+    let running = disturbed(&playground);
+    kill_process(&playground, "s3", "relay");
+    let Outcome { code, stdout, stderr } = running.end();
+    assert!(matches!(code, Some(0 | 10)), "{code:?}\n{stdout}{stderr}");
+    let ledger = Outcome { code, stdout, stderr }.ledger();
+    assert_accounted_for(&ledger, 100_000);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn a_killed_launcher_ends_the_run_with_an_error_and_nothing_left() {
+    let playground = Playground::copy_of("debian");
+    let running = disturbed(&playground);
+    let here = playground.path().join("run").display().to_string();
+    let launcher = fs::read_dir("/proc").expect("/proc").flatten().find_map(|entry| {
+        let words = String::from_utf8(fs::read(entry.path().join("cmdline")).ok()?).ok()?;
+        let ours =
+            fs::read(entry.path().join("environ")).is_ok_and(|text| String::from_utf8_lossy(&text).contains(&here));
+        (ours && words.contains("__launch") && words.contains("\0s2\0"))
+            .then(|| entry.file_name().to_str()?.parse().ok())?
+    });
+    kill(Pid::from_raw(launcher.expect("the launcher of s2")), Signal::SIGKILL).expect("it runs");
+    let outcome = running.end().code(1);
+    assert!(outcome.stderr.contains("the launcher of s2 has ended (signal: 9"), "{}", outcome.stderr);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn a_killed_up_leaves_nothing_behind_that_the_next_up_minds() {
+    let playground = Playground::copy_of("debian");
+    let running = disturbed(&playground);
+    running.signal(Signal::SIGKILL);
+    let killed = running.end();
+    assert_eq!(killed.code, None);
+    let mut up = playground.waldo(&["up", "--until-idle", "--json"]);
+    up.env("ORIGINS", "50");
+    playground.run(up).code(0);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn down_ends_what_killed_launchers_left_also_what_left_its_process_group() {
+    let playground = Playground::copy_of("hello");
+    let text = "topology: strays
+flows: {tick: {}}
+stages:
+  feed: {speaks: lines, out: [tick], run: [sh, -c, 'setsid sleep 1000 & exec sleep 1000']}
+  sink: {speaks: ack, in: [tick], run: [sh, -c, 'while read -r line; do echo; done']}
+";
+    fs::write(playground.path().join("waldo.yaml"), text).expect("YAML");
+    playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
+    let here = playground.path().display().to_string();
+    let running = |what: &str| -> Vec<i32> {
+        let processes = fs::read_dir("/proc").expect("/proc").flatten();
+        let ours = processes.filter(|entry| {
+            let contains = |file: &str, text: &str| {
+                fs::read(entry.path().join(file)).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(text))
+            };
+            contains("cmdline", what) && contains("environ", &here)
+        });
+        ours.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    };
+    wait_until("the stray runs", || running("sleep").len() >= 2);
+    for launcher in running("__launch") {
+        kill(Pid::from_raw(launcher), Signal::SIGKILL).expect("it runs");
+    }
+    let down = playground.run(playground.waldo(&["down"])).code(0);
+    assert!(down.stdout.contains("cleared what a launcher that is gone had left of here"), "{}", down.stdout);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn a_stage_that_exits_at_once_for_ever_is_backed_off_and_ends_the_run_by_name() {
+    let playground = Playground::copy_of("hello");
+    playground.edit("waldo.yaml", "grep 7", "[sh, -c, 'echo no index >&2; exit 3']");
+    let outcome = playground.run(playground.waldo(&["up", "--until-idle", "--json"])).code(1);
+    assert!(outcome.stderr.contains("here/sevens.0 fails again and again"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("| no index"), "{}", outcome.stderr);
+    assert_eq!(outcome.ledger()["result"], "error");
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn status_says_that_a_stage_backs_off_and_why() {
+    let playground = Playground::copy_of("hello");
+    playground.edit("waldo.yaml", "seq 1000", "sleep 1000");
+    // Ready for a moment each time, so that `up` comes to its end.
+    playground.edit("waldo.yaml", "grep 7", "[sh, -c, 'sleep 0.3; exit 3']");
+    playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
+    wait_until("backing off", || {
+        let status = status(&playground);
+        let process = &status["servers"]["here"]["processes"]["sevens.0"];
+        process["state"] == "backing off"
+            && process["detail"].as_str().is_some_and(|detail| detail.ends_with(" restart, exit status 3"))
+    });
+    playground.run(playground.waldo(&["down"])).code(0);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn a_program_that_never_gets_ready_ends_up_with_an_error_that_says_so() {
+    let playground = Playground::copy_of("hello");
+    playground.edit("waldo.yaml", "run: grep 7,", "run: sleep 1000, ready: {timeout: 300ms},");
+    playground.edit("waldo.yaml", "out: [seven], speaks: lines", "out: [seven]");
+    let outcome = playground.run(playground.waldo(&["up"])).code(1);
+    assert!(outcome.stderr.contains("not ready within 300 ms"), "{}", outcome.stderr);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn a_missing_program_is_an_error_before_anything_is_started() {
+    let playground = Playground::copy_of("hello");
+    playground.edit("waldo.yaml", "grep 7", "./sevens 7");
+    let outcome = playground.run(playground.waldo(&["up", "--until-idle"])).code(1);
+    assert!(outcome.stderr.contains("stage sevens: no program ./sevens"), "{}", outcome.stderr);
+    fs::write(playground.path().join("sevens"), "#!/bin/sh\nexec grep 7\n").expect("a script");
+    playground.run(playground.waldo(&["up", "--until-idle"])).code(1);
+    fs::set_permissions(playground.path().join("sevens"), fs::Permissions::from_mode(0o755)).expect("executable");
+    playground.run(playground.waldo(&["up", "--until-idle"])).code(0);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_that_names_it_and_another_block_helps() {
+    let playground = Playground::copy_of("debian");
+    let ports = free_ports();
+    let taken = TcpListener::bind(("127.0.0.1", ports)).expect("a free port");
+    let up = |ports: u16| {
+        let mut up = playground.waldo(&["up", "--until-idle", "--ports", &ports.to_string()]);
+        up.env("ORIGINS", "10");
+        playground.run(up)
+    };
+    let outcome = up(ports).code(1);
+    assert!(outcome.stderr.contains(&format!("cannot listen at 127.0.0.1:{ports}")), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("--ports"), "{}", outcome.stderr);
+    playground.assert_nothing_left();
+    up(free_ports()).code(0);
+    drop(taken);
+}
+
+#[test]
+fn a_run_directory_that_cannot_be_used_is_an_error_that_says_what_to_set() {
+    let playground = Playground::copy_of("hello");
+    let file = playground.path().join("file");
+    fs::write(&file, "").expect("a file");
+    let long = playground.path().join("r".repeat(90));
+    for (directory, words) in [(&file, "as run directory"), (&long, "more than the 107 that Linux takes")] {
+        let mut up = playground.waldo(&["up", "--until-idle"]);
+        up.env("WALDO_RUN_DIR", directory);
+        let outcome = playground.run(up).code(1);
+        assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("set WALDO_RUN_DIR"), "{}", outcome.stderr);
+    }
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn a_place_for_logs_that_cannot_be_written_is_an_error_that_names_it() {
+    let playground = Playground::copy_of("hello");
+    fs::write(playground.path().join(".waldo"), "a file where a directory is to be").expect("a file");
+    let outcome = playground.run(playground.waldo(&["up", "--until-idle"])).code(1);
+    assert!(outcome.stderr.contains(".waldo/default as a directory for state, spools and logs"), "{}", outcome.stderr);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn a_second_ctrl_c_kills_what_does_not_want_to_end() {
+    let playground = Playground::copy_of("hello");
+    playground.edit(
+        "waldo.yaml",
+        "run: seq 1000,",
+        "run: [sh, -c, 'trap : TERM; while :; do sleep 1; done'], stop: {grace: 60s},",
+    );
+    let running = playground.start(playground.waldo(&["up", "--quiet"]));
+    wait_until("flowing", || status(&playground)["state"] == "flowing");
+    running.signal(Signal::SIGINT);
+    wait_until("stopping", || status(&playground)["state"] != "flowing");
+    let asked = Instant::now();
+    running.signal(Signal::SIGINT);
+    running.end().code(8);
+    assert!(asked.elapsed() < Duration::from_secs(30), "it didn't wait for the grace");
+    playground.assert_nothing_left();
+}
