@@ -14,7 +14,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use playground::{Outcome, Playground, Running, free_ports};
+use playground::{Outcome, Playground, Running, files_below, free_ports};
 use serde_json::Value;
 
 /// How long to wait for something that takes a moment.
@@ -24,7 +24,7 @@ const MANY: &str = "15000";
 
 /// What `status` says; nothing before the first plan is there.
 fn status(playground: &Playground) -> Value {
-    if !playground.path().join(".waldo/build").exists() {
+    if !files_below(&playground.path().join(".waldo/build")).iter().any(|file| file.ends_with("plan.json")) {
         return Value::Null;
     }
     let outcome = playground.run(playground.waldo(&["status", "--json"])).code(0);

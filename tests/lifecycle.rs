@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use playground::{Playground, free_ports};
+use playground::{Playground, files_below, free_ports};
 use serde_json::Value;
 
 /// How long to wait for something that takes a moment.
@@ -48,7 +48,7 @@ namespaces:
 
 /// What `status` says; nothing before the first plan is there.
 fn status(playground: &Playground) -> Value {
-    if !playground.path().join(".waldo/build").exists() {
+    if !files_below(&playground.path().join(".waldo/build")).iter().any(|file| file.ends_with("plan.json")) {
         return Value::Null;
     }
     let outcome = playground.run(playground.waldo(&["status", "--json"])).code(0);

@@ -84,12 +84,12 @@ pub fn end(paths: &Paths, now: bool, patience: Duration) -> Result<Ended, EndErr
     let mut asked = Vec::new();
     for server in &servers {
         if is_running(paths, server)?.is_some() {
-            tell_to_stop(paths, server, now);
-            asked.push(server);
+            asked.push((server, tell_to_stop(paths, server, now)));
         }
     }
     let until = Instant::now() + if now { KILLS } else { patience };
-    for &server in &asked {
+    let mut obeyed = Vec::new();
+    for (server, heard) in asked {
         let mut killed = now;
         if !wait_gone(paths, server, until)? {
             killed = true;
@@ -97,7 +97,11 @@ pub fn end(paths: &Paths, now: bool, patience: Duration) -> Result<Ended, EndErr
             if !wait_gone(paths, server, Instant::now() + KILLS)? {
                 kill_launcher(paths, server)?;
             }
+        } else if !heard {
+            // It was killed a moment ago, or hung and then was.
+            continue;
         }
+        obeyed.push(server);
         if killed { &mut ended.killed } else { &mut ended.stopped }.push(server.clone());
     }
     for server in &servers {
@@ -108,17 +112,17 @@ pub fn end(paths: &Paths, now: bool, patience: Duration) -> Result<Ended, EndErr
         let found =
             clear_leftovers(&places, false).map_err(|pids| EndError::Undead { server: server.clone(), pids })?;
         let _ = std::fs::remove_dir(&places.run);
-        if !asked.contains(&server) {
+        if !obeyed.contains(&server) {
             ended.cleared.push((server.clone(), found.processes));
         }
     }
     Ok(ended)
 }
 
-/// A launcher that doesn't take the message is killed later.
-fn tell_to_stop(paths: &Paths, server: &str, now: bool) {
+/// Answers whether the launcher took the message; one that didn't is killed later.
+fn tell_to_stop(paths: &Paths, server: &str, now: bool) -> bool {
     let client = Client::connect(server, &paths.server(server).commands(), None, ANSWERS);
-    let _ = client.and_then(|mut client| client.call(Command::Stop { now }));
+    client.and_then(|mut client| client.call(Command::Stop { now })).is_ok()
 }
 
 fn wait_gone(paths: &Paths, server: &str, until: Instant) -> Result<bool, EndError> {
