@@ -7,7 +7,7 @@
 //! A link begins in `Succeeding` if an earlier incarnation of this process left records without a receipt: the portal
 //! first says how many of them it took and that it will take no more; the rest is written off. Nothing is sent before.
 //!
-//! While `Open`: what the portal doesn't receipt in [`PATIENCE`] is probed by sending the first kept batch again; the
+//! While `Open`: what the portal doesn't receipt in `PATIENCE` is probed by sending the first kept batch again; the
 //! portal answers with a receipt or asks for all that is missing. It drops what it has already, by number.
 
 use std::{
