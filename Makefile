@@ -14,7 +14,7 @@ build: setup ## builds everything, for speed
 	cargo build --release --workspace
 
 demo: build ## runs the demo on three servers on this machine, and verifies its answer
-	target/release/waldo up $(DEMO) --until-idle
+	target/release/waldo up $(DEMO) --until-idle --fresh
 	$(DEMO)/verify
 	$(DEMO)/report
 
