@@ -155,6 +155,9 @@ impl Paths {
         let Ok(servers) = fs::read_dir(&kept) else { return Ok(()) };
         for server in servers.flatten() {
             let path = server.path().join("spool");
+            if !path.is_dir() {
+                continue;
+            }
             match fs::remove_dir_all(&path) {
                 Err(why) if why.kind() != io::ErrorKind::NotFound => {
                     return Err(Unusable::Directory { path, purpose: KEPT, why });
