@@ -211,6 +211,23 @@ fn records_of_flows_that_clients_may_not_send_are_refused() {
 }
 
 #[test]
+fn what_a_program_starts_outside_its_group_ends_with_it() {
+    let playground = Playground::copy_of("hello");
+    playground.edit(
+        "waldo.yaml",
+        "run: seq 1000,",
+        "run: [sh, -c, 'setsid -f sleep 1000 >&2; env -i setsid -f sleep 2000 >&2; seq 1000'],",
+    );
+    playground.run(playground.waldo(&["up", "--until-idle", "--quiet"])).code(0);
+    playground.assert_nothing_left();
+    let strays = fs::read_dir("/proc").expect("/proc").flatten().filter(|process| {
+        // This one has no environment by which it could be known.
+        fs::read(process.path().join("cmdline")).is_ok_and(|words| words == b"sleep\x002000\x00")
+    });
+    assert_eq!(strays.count(), 0);
+}
+
+#[test]
 fn wrong_usage_exits_64_and_asking_for_help_0() {
     let playground = Playground::copy_of("hello");
     playground.run(playground.waldo(&["up", "--no-such-thing"])).code(64);

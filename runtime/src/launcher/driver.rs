@@ -411,7 +411,9 @@ impl Driver {
             let received = received(&self.pages[index]);
             self.rates[index] = received.saturating_sub(self.received[index]) * 1_000 / elapsed;
             self.received[index] = received;
-            let log = self.places.log(&self.plans[index].name);
+        }
+        let names = self.plans.iter().map(|plan| plan.name.as_str()).chain(["launcher"]);
+        for log in names.map(|name| self.places.log(name)) {
             if let Err(error) = logs::rotate(&log, logs::LARGEST) {
                 self.note(&format!("cannot rotate {}: {error}", log.display()));
             }
