@@ -141,6 +141,15 @@ impl Playground {
     }
 }
 
+impl Drop for Playground {
+    fn drop(&mut self) {
+        // A test that failed may have left something running.
+        if self.path().join("run").exists() {
+            let _ = self.waldo(&["down", "--now"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+    }
+}
+
 impl Running {
     /// Its process id.
     pub fn pid(&self) -> i32 {
