@@ -19,6 +19,7 @@ use waldo_sdk::{
     Stage,
     guide::{self, Endpoints, FlowGuide, Guide, Map, SLOTS},
     page::{Kind, Page},
+    wire::Header,
     wiring::{
         self, Carried, Consumer, Doors, Input, KeyRule, LoopStep, Output, Place, Placed, Receiver, SpoolLimits, Spread,
         Wiring,
@@ -299,6 +300,30 @@ fn clients_push_three_frames_and_rubbish_is_counted_and_kept() {
     wait_until("rubbish counted", || page.find(Kind::Count, "rejected").is_some_and(|slot| slot.done() == 6));
     assert_eq!(page.find(Kind::Count, "clients call").unwrap().done(), 3);
     assert!(server.path().join("spool/relay/rejects").is_file());
+    portal.stop();
+}
+
+#[test]
+fn made_up_senders_neither_end_a_portal_nor_fill_its_page() {
+    let ports = (free_port(), free_port());
+    let server = Server::new(ports.0, ports.1);
+    let portal = Portal::start(&server, ports, 1, &to_one(100), 1 << 26);
+    let context = zmq::Context::new();
+    let stranger = context.socket(zmq::DEALER).unwrap();
+    stranger.connect(&format!("tcp://127.0.0.1:{}", ports.0)).unwrap();
+    let names = (0..500).map(|number| format!("nowhere/{number}")).chain(["s1/".to_owned() + &"x".repeat(240)]);
+    for sender in names {
+        let kind = waldo_sdk::wire::Kind::Data;
+        let header = Header { kind, sender: &sender, flow: "call", incarnation: 1, number: 1, version: 1, count: 0 };
+        stranger.send(header.message(), 0).unwrap();
+    }
+    stranger.send("GET / HTTP/1.1", 0).unwrap();
+    let sink = sink(&server, "score.0", 10);
+    source(&server, 10).join().unwrap();
+    assert_eq!(sink.join().unwrap(), (0..10).collect::<Vec<_>>());
+    let page = server.page("relay");
+    wait_until("rubbish counted", || page.find(Kind::Count, "rejected").is_some_and(|slot| slot.done() >= 1));
+    assert!(page.len() < 20, "{} slots", page.len());
     portal.stop();
 }
 

@@ -98,8 +98,9 @@ impl Destination {
     /// Counts records that were taken in but never appended.
     pub fn write_off_unseen(&mut self, count: u64) {
         if count > 0 {
-            self.slot.add_written_off(count);
+            // In this order, so that the edge is never in balance while it isn't settled.
             self.slot.add_sent(count);
+            self.slot.add_written_off(count);
             self.log.skip(count);
         }
     }

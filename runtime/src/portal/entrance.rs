@@ -1,5 +1,8 @@
 //! A portal's door for links: numbers checked, doubles dropped, gaps asked for, receipts given.
 //!
+//! `Accepted` grows before the number is stored: a portal killed in between takes the batch again when it is sent again,
+//! and books as lost what it counted twice.
+//!
 //! What it knows of each sender stands in the portal's page and so survives the portal: the number of the last record
 //! and of which incarnation ([`SlotKind::Last`]), and how many records of each flow ([`SlotKind::Accepted`]).
 //!
@@ -64,10 +67,21 @@ pub struct Batch {
     number: u64,
 }
 
+/// What [`Entrance::take`] found.
+pub enum Taken {
+    /// A batch.
+    Batch(Batch),
+    /// Something else, which has been seen to.
+    Other,
+    /// Nothing is there.
+    Nothing,
+}
+
 /// The door for links.
 pub struct Entrance {
     socket: Socket,
     portal: String,
+    servers: Vec<String>,
     senders: Vec<Sender>,
     by_name: HashMap<String, usize>,
     rejected: Slot,
@@ -76,11 +90,12 @@ pub struct Entrance {
 
 impl Entrance {
     /// A door that is bound, with what the page remembers of senders.
-    pub fn new(socket: Socket, page: &Page, place: &Place) -> Result<Self> {
+    pub fn new(socket: Socket, page: &Page, place: &Place, servers: &[String]) -> Result<Self> {
         let rejected = page.slot(SlotKind::Count, "rejected").map_err(io("add the count of rejected records"))?;
         let mut entrance = Self {
             socket,
             portal: format!("{}/{}", place.server, place.process),
+            servers: servers.to_vec(),
             senders: Vec::new(),
             by_name: HashMap::new(),
             rejected,
@@ -89,17 +104,23 @@ impl Entrance {
         for index in 0..page.len() {
             if let (Some(SlotKind::Last), name) = page.name(index) {
                 let name = name.to_owned();
-                entrance.sender(&name)?;
+                entrance.sender(&name);
             }
         }
         Ok(entrance)
     }
 
-    fn sender(&mut self, name: &str) -> Result<usize> {
+    /// What is known of the sender with this name; `None` for a name that no process of the cluster can have, or when the
+    /// page has no room left.
+    fn sender(&mut self, name: &str) -> Option<usize> {
         if let Some(&index) = self.by_name.get(name) {
-            return Ok(index);
+            return Some(index);
         }
-        let last = self.page.slot(SlotKind::Last, name).map_err(io(format!("add link from {name}")))?;
+        let (server, process) = name.split_once('/')?;
+        if process.is_empty() || !self.servers.iter().any(|known| known == server) {
+            return None;
+        }
+        let last = self.page.slot(SlotKind::Last, name).ok()?;
         let mut sender = Sender {
             name: name.to_owned(),
             connection: Vec::new(),
@@ -123,7 +144,7 @@ impl Entrance {
         }
         self.senders.push(sender);
         self.by_name.insert(name.to_owned(), self.senders.len() - 1);
-        Ok(self.senders.len() - 1)
+        Some(self.senders.len() - 1)
     }
 
     /// How many records of a flow were ever numbered.
@@ -146,46 +167,45 @@ impl Entrance {
         self.senders.iter().any(|sender| sender.closing.is_some())
     }
 
-    /// The next data message, if one is there; answers the rest by itself.
-    pub fn take(&mut self, quarantine: &mut Quarantine) -> Result<Option<Batch>> {
-        loop {
-            let Some((connection, message)) = self.receive()? else {
-                self.close_what_is_due(true);
-                return Ok(None);
-            };
-            let Ok((header, records_at)) = Header::read(&message) else {
-                self.rejected.add_done(1);
-                quarantine.keep("link", "not a message of waldo's", &message);
-                continue;
-            };
-            if header.sender.is_empty() || !matches!(header.kind, Kind::Data | Kind::Succession) {
-                self.rejected.add_done(1);
-                continue;
-            }
-            let name = header.sender.to_owned();
-            if header.kind == Kind::Succession {
-                let incarnation = header.incarnation;
-                let sender = self.sender(&name)?;
-                self.senders[sender].connection = connection;
-                self.succeed(sender, incarnation);
-                continue;
-            }
-            if wire::check_records(&message, records_at, header.count).is_err() || header.number == 0 {
-                self.rejected.add_done(u64::from(header.count));
-                quarantine.keep("link", "records that don't add up", &message);
-                continue;
-            }
-            let (flow, count, version) = (header.flow.to_owned(), header.count, header.version);
-            let (incarnation, number) = (header.incarnation, header.number);
-            let sender = self.sender(&name)?;
-            if incarnation < self.senders[sender].incarnation {
-                // From a dead one whose account is closed.
-                continue;
-            }
-            self.senders[sender].connection = connection;
-            let message = Arc::new(message);
-            return Ok(Some(Batch { message, flow, records_at, count, version, sender, incarnation, number }));
+    /// The next message, if one is there.
+    pub fn take(&mut self, quarantine: &mut Quarantine) -> Result<Taken> {
+        let Some((connection, message)) = self.receive()? else {
+            self.close_what_is_due(true);
+            return Ok(Taken::Nothing);
+        };
+        let Ok((header, records_at)) = Header::read(&message) else {
+            return Ok(self.refuse(1, "not a message of waldo's", &message, quarantine));
+        };
+        if !matches!(header.kind, Kind::Data | Kind::Succession) {
+            return Ok(self.refuse(1, "a message that portals send", &message, quarantine));
         }
+        let (incarnation, number, count, version) = (header.incarnation, header.number, header.count, header.version);
+        let (kind, flow) = (header.kind, header.flow.to_owned());
+        let whole = wire::check_records(&message, records_at, count).is_ok();
+        if kind == Kind::Data && (!whole || number == 0) {
+            return Ok(self.refuse(u64::from(count), "records that don't add up", &message, quarantine));
+        }
+        let Some(sender) = self.sender(header.sender) else {
+            return Ok(self.refuse(u64::from(count), "a sender that can't be", &message, quarantine));
+        };
+        if kind == Kind::Succession {
+            self.senders[sender].connection = connection;
+            self.succeed(sender, incarnation);
+            return Ok(Taken::Other);
+        }
+        if incarnation < self.senders[sender].incarnation {
+            // From a dead one whose account is closed.
+            return Ok(Taken::Other);
+        }
+        self.senders[sender].connection = connection;
+        let message = Arc::new(message);
+        Ok(Taken::Batch(Batch { message, flow, records_at, count, version, sender, incarnation, number }))
+    }
+
+    fn refuse(&self, records: u64, reason: &str, message: &[u8], quarantine: &mut Quarantine) -> Taken {
+        self.rejected.add_done(records);
+        quarantine.keep("link", reason, message);
+        Taken::Other
     }
 
     fn receive(&self) -> Result<Option<(Vec<u8>, Message)>> {
@@ -219,8 +239,8 @@ impl Entrance {
     }
 
     /// Checks a batch's number and takes it into the account; answers how many of its records, the last ones, are new.
-    /// `None` if none is, or records before it are missing.
-    pub fn number(&mut self, page: &Page, batch: &Batch) -> Result<Option<u32>> {
+    /// `None` if none is, or records before it are missing. A batch without records only asks for a receipt.
+    pub fn number(&mut self, page: &Page, batch: &Batch, carried: bool) -> Option<u32> {
         let sender = &mut self.senders[batch.sender];
         if batch.incarnation > sender.incarnation {
             // Its predecessor left nothing in hand, or it would have asked first.
@@ -229,24 +249,27 @@ impl Entrance {
         sender.receipt_due = true;
         if batch.number > sender.number + 1 {
             sender.resend_due = true;
-            return Ok(None);
+            return None;
         }
         let last = batch.number + u64::from(batch.count) - 1;
         if batch.count == 0 || last <= sender.number {
-            return Ok(None);
+            return None;
         }
         let fresh = (last - sender.number) as u32;
-        if !sender.accepted.contains_key(&batch.flow) {
+        if carried && !sender.accepted.contains_key(&batch.flow) {
             let name = format!("{}<{}", batch.flow, sender.name);
-            let slot = page.slot(SlotKind::Accepted, &name).map_err(io(format!("add link {name}")))?;
-            sender.accepted.insert(batch.flow.clone(), slot);
+            match page.slot(SlotKind::Accepted, &name) {
+                Ok(slot) => drop(sender.accepted.insert(batch.flow.clone(), slot)),
+                // Without an account it isn't taken in: the sender keeps it.
+                Err(_) => return None,
+            }
         }
-        sender.number = last;
-        sender.last.set_done(last);
         if let Some(accepted) = sender.accepted.get(&batch.flow) {
             accepted.add_done(u64::from(fresh));
         }
-        Ok(Some(fresh))
+        sender.number = last;
+        sender.last.set_done(last);
+        Some(fresh)
     }
 
     fn succeed(&mut self, sender: usize, incarnation: u64) {

@@ -24,7 +24,7 @@ use std::{
 };
 
 use destination::Destination;
-use entrance::Entrance;
+use entrance::{Entrance, Taken};
 use quarantine::Quarantine;
 use waldo_sdk::{
     Result,
@@ -45,6 +45,8 @@ use crate::spool::{Budget, Bytes};
 
 /// How many messages are taken from links, or from clients, before anything else gets its turn.
 const ROUND: usize = 128;
+/// How many bytes are taken from clients in a round: they become one block.
+const ROUND_BYTES: usize = 256 * 1024;
 /// How long a portal that has nothing to do sleeps at most. Milliseconds.
 const QUIET: i64 = 50;
 /// What a link's message may have beyond one record. Bytes.
@@ -105,8 +107,10 @@ pub fn run_at(placed: Placed, incarnation: u64, term: &Arc<AtomicBool>) -> Resul
     portal.page.set_ready();
     control.connect(Instant::now());
     control.say_ready();
-    portal.work(&mut control, term)?;
-    portal.leave()
+    let worked = portal.work(&mut control, term);
+    // Whatever went wrong, what is held goes to disk.
+    let left = portal.leave();
+    worked.and(left)
 }
 
 impl Portal {
@@ -157,7 +161,8 @@ impl Portal {
         }
         let largest = doors.flows.iter().map(|flow| flow.max_record).max().unwrap_or(0);
         let greatest = i64::try_from(largest + MESSAGE_SLACK).unwrap_or(i64::MAX);
-        let entrance = Entrance::new(socket::portal_links(context, &doors.links, greatest)?, &page, &place)?;
+        let entrance =
+            Entrance::new(socket::portal_links(context, &doors.links, greatest)?, &page, &place, &guide.servers)?;
         let clients = match &doors.clients {
             Some(endpoint) => Some(socket::portal_clients(context, endpoint, greatest)?),
             None => None,
@@ -192,6 +197,11 @@ impl Portal {
             for local in &mut flow.locals {
                 let missing = taken.saturating_sub(forwarded + local.ever_appended());
                 local.write_off_unseen(missing);
+            }
+            if flow.locals.is_empty()
+                && let Some(forward) = flow.forwards.iter_mut().flatten().next()
+            {
+                forward.write_off_unseen(taken.saturating_sub(forwarded));
             }
         }
     }
@@ -257,10 +267,15 @@ impl Portal {
             if !self.has_room(false) {
                 break;
             }
-            let Some(batch) = self.entrance.take(&mut self.quarantine)? else { break };
+            let batch = match self.entrance.take(&mut self.quarantine)? {
+                Taken::Batch(batch) => batch,
+                Taken::Other => continue,
+                Taken::Nothing => break,
+            };
             moved = true;
-            let Some(count) = self.entrance.number(&self.page, &batch)? else { continue };
-            let Some(index) = self.flows.iter().position(|flow| flow.carried.flow == batch.flow) else {
+            let index = self.flows.iter().position(|flow| flow.carried.flow == batch.flow);
+            let Some(count) = self.entrance.number(&self.page, &batch, index.is_some()) else { continue };
+            let Some(index) = index else {
                 self.entrance.reject(&batch, "a flow that this portal does not carry", &mut self.quarantine);
                 continue;
             };
@@ -314,12 +329,14 @@ impl Portal {
         }
         let mut gathered: Vec<(Vec<u8>, u32)> = vec![(Vec::new(), 0); self.flows.len()];
         let mut moved = false;
+        let mut bytes = 0;
         for _ in 0..ROUND * 4 {
-            if !self.has_room(true) {
+            if bytes >= ROUND_BYTES || !self.has_room(true) {
                 break;
             }
             let Some(frames) = self.client_message()? else { break };
             moved = true;
+            bytes += frames.iter().map(|frame| frame.len()).sum::<usize>();
             self.gather(&frames, &mut gathered);
         }
         for (index, (records, count)) in gathered.into_iter().enumerate().filter(|(_, (_, count))| *count > 0) {
@@ -475,30 +492,36 @@ impl Portal {
 
     /// Leaves: what is held goes to disk, what was handed on is waited for, as long as may be.
     fn leave(mut self) -> Result<()> {
+        let waited = self.wait_for_the_last();
+        let mut first_failure = waited.err();
+        for flow in self.flows {
+            for destination in flow.locals.into_iter().chain(flow.forwards.into_iter().flatten()) {
+                if let Err(error) = destination.close(&mut self.budget) {
+                    first_failure.get_or_insert(error);
+                }
+            }
+        }
+        first_failure.map_or(Ok(()), Err)
+    }
+
+    fn wait_for_the_last(&mut self) -> Result<()> {
         self.entrance.give_receipts(Instant::now());
         self.outlet.flush_all()?;
         let end = Instant::now() + LAST_RECEIPTS;
         let mut pause = Pause::new();
         loop {
             let now = Instant::now();
-            let mut waiting = false;
+            let mut waiting = !self.outlet.all_settled();
             for link in self.links.all() {
                 link.flush_all()?;
                 link.tend(now)?;
                 waiting |= !link.all_receipted();
             }
-            waiting |= !self.outlet.all_settled();
             if !waiting || now > end {
-                break;
+                return Ok(());
             }
             pause.wait();
         }
-        for flow in self.flows {
-            for destination in flow.locals.into_iter().chain(flow.forwards.into_iter().flatten()) {
-                destination.close(&mut self.budget)?;
-            }
-        }
-        Ok(())
     }
 }
 

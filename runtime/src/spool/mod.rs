@@ -62,10 +62,12 @@ impl Budget {
         Self { limits, memory: 0, disk: 0 }
     }
 
-    /// Whether another block may be taken in; clients are stopped at 80 % of the limit.
+    /// Whether another block may be taken in; clients are stopped at 80 % of the limit. What memory can't hold goes to
+    /// disk, so the disk's limit is what counts, if there is one.
     pub fn has_room(&self, for_clients: bool) -> bool {
-        let limit = u128::from(self.limits.memory) + u128::from(self.limits.disk);
-        let used = u128::from(self.memory) + u128::from(self.disk);
+        let (used, limit) =
+            if self.limits.disk > 0 { (self.disk, self.limits.disk) } else { (self.memory, self.limits.memory) };
+        let (used, limit) = (u128::from(used), u128::from(limit));
         if for_clients { used * 10 < limit * 8 } else { used < limit }
     }
 
@@ -204,7 +206,7 @@ impl Log {
         self.next += u64::from(count);
         self.held += u64::from(count);
         let behind = !self.segments.is_empty() || self.tail_count > 0;
-        if !behind && budget.memory + bytes.cost() <= budget.limits.memory {
+        if !behind && (budget.limits.disk == 0 || budget.memory + bytes.cost() <= budget.limits.memory) {
             budget.memory += bytes.cost();
             self.memory.push_back(Block { first: self.next - u64::from(count), bytes: bytes.clone(), count });
             return;
@@ -229,7 +231,7 @@ impl Log {
             self.refused = None;
             return;
         }
-        match self.try_write_tail() {
+        match self.try_write_tail(budget) {
             Ok(bytes) => {
                 budget.disk += bytes;
                 budget.memory -= self.tail.len() as u64;
@@ -241,7 +243,7 @@ impl Log {
         }
     }
 
-    fn try_write_tail(&mut self) -> io::Result<u64> {
+    fn try_write_tail(&mut self, budget: &mut Budget) -> io::Result<u64> {
         let first = self.next - u64::from(self.tail_count);
         if self.segments.back().is_none_or(Segment::is_full) {
             fs::create_dir_all(&self.directory)?;
@@ -252,6 +254,7 @@ impl Log {
         if written.is_err() && segment.is_empty() {
             // A segment without blocks would stand in the way of what comes through memory.
             if let Some(mut segment) = self.segments.pop_back() {
+                budget.disk = budget.disk.saturating_sub(segment.bytes());
                 segment.remove()?;
             }
         }
@@ -268,6 +271,10 @@ impl Log {
         if self.front.is_some() {
             return Ok(());
         }
+        // A segment that was full when the last of it was handed out has stayed while there was a tail.
+        while self.segments.len() > 1 && self.segments.front().is_some_and(Segment::is_empty) {
+            self.remove_first_segment(budget);
+        }
         let block = if let Some(block) = self.memory.pop_front() {
             block
         } else if let Some(segment) = self.segments.front_mut().filter(|segment| !segment.is_empty()) {
@@ -278,7 +285,7 @@ impl Log {
         } else if self.tail_count > 0 {
             // A segment that has been handed out goes now: blocks appended to it later would be newer than this one, and
             // files are read in the order of their first records.
-            while !self.segments.is_empty() {
+            while self.segments.front().is_some_and(Segment::is_empty) {
                 self.remove_first_segment(budget);
             }
             budget.memory += BLOCK_COST;

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const MAGIC: &[u8; 4] = b"wspl";
 const HEADER: usize = 32;
 /// A segment gets no more blocks once it has this many bytes.
-const FULL: u64 = 64 * 1024 * 1024;
+const FULL: u64 = if cfg!(test) { 128 * 1024 } else { 64 * 1024 * 1024 };
 
 struct BlockAt {
     first: u64,

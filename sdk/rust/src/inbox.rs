@@ -218,6 +218,10 @@ impl Inbox {
             }
             Kind::Fence if header.version == self.incarnation => {
                 let edge = self.edge(&message, &header)?;
+                if header.incarnation < self.edges[edge].closed_below {
+                    // A dead sender's, whose account is closed.
+                    return Ok(());
+                }
                 self.edges[edge].fenced_by = header.incarnation;
                 let done = &self.edges[edge].done;
                 done.set_written_off(header.number.saturating_sub(done.done()));

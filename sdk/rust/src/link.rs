@@ -7,8 +7,9 @@
 //! A link begins in `Succeeding` if an earlier incarnation of this process left records without a receipt: the portal
 //! first says how many of them it took and that it will take no more; the rest is written off. Nothing is sent before.
 //!
-//! While `Open`: what the portal doesn't receipt in `PATIENCE` is probed by sending the first kept batch again; the
-//! portal answers with a receipt or asks for all that is missing. It drops what it has already, by number.
+//! While `Open`: when receipts fail to come for `PATIENCE`, and then for twice as long each time, a batch without records
+//! asks for them; the portal answers with a receipt, or asks for all that is missing. It drops what it has already, by
+//! number.
 
 use std::{
     collections::VecDeque,
@@ -29,8 +30,10 @@ use crate::{
 pub const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// How many batches may be without a receipt.
 const WINDOW_BATCHES: usize = 4096;
-/// How long receipts may fail to come before the first batch is sent again.
+/// How long receipts may fail to come before they are asked for.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How long at most between two such questions: with a portal that doesn't read they pile up.
+const PATIENCE_AT_MOST: Duration = Duration::from_secs(4);
 /// How often a succession is announced until it is answered.
 const REPEAT: Duration = Duration::from_millis(100);
 
@@ -70,6 +73,7 @@ pub struct Link {
     kept_bytes: usize,
     /// When something was last heard or sent again.
     patient_since: Instant,
+    patience: Duration,
     resent_all: Option<(u64, Instant)>,
 }
 
@@ -91,6 +95,7 @@ impl Link {
             kept: VecDeque::new(),
             kept_bytes: 0,
             patient_since: Instant::now(),
+            patience: PATIENCE,
             resent_all: None,
         })
     }
@@ -187,9 +192,19 @@ impl Link {
                 };
                 self.send(&header.message())
             }
-            State::Open if now.duration_since(self.patient_since) >= PATIENCE => {
+            State::Open if !self.kept.is_empty() && now.duration_since(self.patient_since) >= self.patience => {
                 self.patient_since = now;
-                self.kept.front().map_or(Ok(()), |first| self.send(&first.message))
+                self.patience = (self.patience * 2).min(PATIENCE_AT_MOST);
+                let header = Header {
+                    kind: Kind::Data,
+                    sender: &self.own_name,
+                    flow: "",
+                    incarnation: self.incarnation,
+                    number: self.next_number,
+                    version: 0,
+                    count: 0,
+                };
+                self.send(&header.message())
             }
             State::Succeeding | State::Open => Ok(()),
         }
@@ -208,6 +223,7 @@ impl Link {
             if header.incarnation != self.incarnation {
                 continue;
             }
+            self.patience = PATIENCE;
             match header.kind {
                 Kind::Receipt => self.receipt(header.number, now),
                 Kind::Resend => self.resend(header.number, now)?,

@@ -56,7 +56,7 @@ pub enum Kind {
     /// `server/process`, in a portal: `done` = the number of the last record taken in, `succession` = of which
     /// incarnation.
     Last = 7,
-    /// A count for people, by name: `received FLOW`, `delivered FLOW`, `rejected FLOW`, `dead FLOW`,
+    /// A count for people, by name: `received FLOW`, `resumed FLOW`, `rejected FLOW`, `dead FLOW`,
     /// `clients FLOW`, in `done`.
     Count = 8,
 }
@@ -195,7 +195,8 @@ impl Page {
         let page = Self::map(file)?;
         let head = page.map.head();
         let capacity = head.capacity.load(Ordering::Acquire) as usize;
-        if head.magic.load(Ordering::Acquire) != MAGIC || (capacity + 1) * SLOT_BYTES > page.map.0.len() {
+        let needed = capacity.checked_add(1).and_then(|slots| slots.checked_mul(SLOT_BYTES));
+        if head.magic.load(Ordering::Acquire) != MAGIC || needed.is_none_or(|needed| needed > page.map.0.len()) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not a counters page of this version"));
         }
         Ok(page)

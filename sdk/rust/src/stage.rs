@@ -350,11 +350,9 @@ impl Stage {
         if let Some(count) = &self.dead[output] {
             count.add_done(1);
         }
-        let path = self.place.state.join("dead-letters");
-        let doing = || format!("write {}", path.display());
-        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(doing()))?;
-        if file.metadata().map_err(Error::io(doing()))?.len() < DEAD_LETTERS {
-            file.write_all(&ack::line(flow, key, payload)).map_err(Error::io(doing()))?;
+        // It has been counted. That it can't be kept (a full disk) is no reason to stop the stage.
+        if let Err(error) = keep_dead(&self.place.state.join("dead-letters"), &ack::line(flow, key, payload)) {
+            eprintln!("waldo: a dead letter of flow {flow} could not be kept: {error}");
         }
         Ok(())
     }
@@ -400,6 +398,11 @@ impl Stage {
     pub fn finish(mut self) -> Result<()> {
         self.settle()
     }
+}
+
+fn keep_dead(path: &Path, letter: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    if file.metadata()?.len() < DEAD_LETTERS { file.write_all(letter) } else { Ok(()) }
 }
 
 impl Drop for Stage {
