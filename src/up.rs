@@ -15,7 +15,7 @@ use waldo_runtime::{
     ledger::{self, When},
     paths::{self, Paths},
     sys::{
-        lock::{Lock, Taken},
+        lock::{self, Lock, Taken},
         process::Identity,
     },
 };
@@ -34,6 +34,8 @@ use crate::{
 
 /// How many lines of a log an error shows.
 const SHOWN: usize = 10;
+/// How many lines of each log a loss shows.
+const SHOWN_EACH: usize = 3;
 /// How long an earlier run whose command was killed may take to stop.
 const ABANDONED: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -141,6 +143,7 @@ fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Fail
     paths.make_kept().and_then(|()| paths.make_run(&run_root)).map_err(|error| unfit(&error.into()))?;
     let lock = take(&paths, plan)?;
     let prepared = clear_the_way(&paths, plan, progress).and_then(|()| {
+        is_ours_alone(&paths, plan)?;
         preflight::check_ports(plan).map_err(|error| unfit(&error))?;
         if arguments.fresh {
             paths.remove_spools().map_err(|error| unfit(&error.into()))?;
@@ -176,6 +179,25 @@ fn take(paths: &Paths, plan: &Plan) -> Result<Lock, Failure> {
                 .exit(Exit::Locked))
         }
     }
+}
+
+/// Makes sure that nothing that has another run directory works on the same state and spools.
+fn is_ours_alone(paths: &Paths, plan: &Plan) -> Result<(), Failure> {
+    for server in plan.servers.keys() {
+        let path = paths.server(server).kept_lock();
+        let held = lock::holder::<Holder>(&path)
+            .map_err(|error| Failure::new(format!("cannot look at {}: {error}", path.display())))?;
+        if let Some(by) = held {
+            let by = by.map_or_else(String::new, |by| format!(" (launcher: process {})", by.identity.pid));
+            return Err(Failure::new(format!(
+                "{}/{} is run already, from another run directory{by}",
+                plan.topology, plan.namespace
+            ))
+            .hint("give WALDO_RUN_DIR the same value everywhere; then `waldo down` finds it")
+            .exit(Exit::Locked));
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that nothing of the namespace runs: what runs detached is respected, what a killed command left is ended.
@@ -231,7 +253,12 @@ fn lead(arguments: &Arguments, ready: &Ready, signals: Signals, progress: &mut P
     outcome.phases = phases.into_iter().map(|(phase, ms)| (phase.to_owned(), ms.into())).collect();
     let mut failure = ending.failure;
     match stopped {
-        Ok(Some(last)) => outcome.flows = accounts(plan, &last),
+        Ok(Some(last)) => {
+            outcome.flows = accounts(plan, &last);
+            if ending.exit == Exit::Ok && outcome.has_losses() {
+                failure = failure.or_else(|| at_a_loss(&last));
+            }
+        }
         Ok(None) => {}
         Err(error) => failure = failure.or_else(|| Some(Failure::new(error.to_string()))),
     }
@@ -270,6 +297,24 @@ fn end_of(result: Result<(), Broken>) -> Ending {
         Err(Broken::Trouble(trouble)) => failed(in_trouble(&trouble), false),
         Err(Broken::Unprovable(why)) => failed(Failure::new(why), false),
     }
+}
+
+/// Who died while records were lost; `None` if nobody did.
+fn at_a_loss(servers: &[ServerStatus]) -> Option<Failure> {
+    let processes = servers.iter().flat_map(|server| server.processes.iter().map(move |process| (server, process)));
+    let mut lines = vec!["records were lost".to_owned()];
+    for (server, process) in processes.filter(|(_, process)| process.restarts > 0) {
+        let times = counted(process.restarts as usize, "time");
+        lines.push(format!(
+            "  {}/{} had to be started again {times}; its log, {}:",
+            server.server,
+            process.name,
+            logs::short(&process.log).display()
+        ));
+        let said = last_lines(&process.log, process.log_from, SHOWN_EACH);
+        lines.extend(said.into_iter().map(|line| format!("  | {line}")));
+    }
+    (lines.len() > 1).then(|| Failure::new(lines.join("\n")).exit(Exit::Lost))
 }
 
 fn in_trouble(trouble: &Trouble) -> Failure {

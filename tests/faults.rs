@@ -171,6 +171,29 @@ fn a_stage_that_exits_at_once_for_ever_is_backed_off_and_ends_the_run_by_name() 
 }
 
 #[test]
+fn a_stage_that_ends_well_again_and_again_while_its_input_goes_on_ends_the_run_by_name() {
+    let playground = Playground::copy_of("hello");
+    playground.edit("waldo.yaml", "seq 1000", "seq 1000000");
+    playground.edit("waldo.yaml", "grep 7", "'true'");
+    let outcome = playground.run(playground.waldo(&["up", "--until-idle", "--json"])).code(1);
+    assert!(outcome.stderr.contains("here/sevens.0 fails again and again"), "{}", outcome.stderr);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn losses_are_told_with_the_process_that_died() {
+    let playground = Playground::copy_of("hello");
+    playground.edit(
+        "waldo.yaml",
+        "wc -l, in: [seven], speaks: lines",
+        "[sh, -c, 'while read -r line; do echo hello; done'], in: [seven], speaks: ack",
+    );
+    let outcome = playground.run(playground.waldo(&["up", "--until-idle"]));
+    assert!(outcome.stderr.contains("here/total.0"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("expected flow<TAB>key<TAB>payload"), "{}", outcome.stderr);
+}
+
+#[test]
 fn status_says_that_a_stage_backs_off_and_why() {
     let playground = Playground::copy_of("hello");
     playground.edit("waldo.yaml", "seq 1000", "sleep 1000");

@@ -128,6 +128,18 @@ fn a_second_up_in_the_same_namespace_is_refused_and_disturbs_nothing() {
 }
 
 #[test]
+fn a_second_up_is_refused_also_from_another_run_directory() {
+    let playground = calls();
+    playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
+    let mut second = playground.waldo(&["up", "--quiet"]);
+    second.env("WALDO_RUN_DIR", playground.path().join("elsewhere"));
+    let second = playground.run(second).code(5);
+    assert!(second.stderr.contains("calls/dev is run already, from another run directory"), "{}", second.stderr);
+    playground.run(playground.waldo(&["down"])).code(0);
+    playground.assert_nothing_left();
+}
+
+#[test]
 fn clients_that_are_done_end_a_run_that_has_no_source() {
     let playground = calls();
     let refused = playground.run(playground.waldo(&["up", "--until-idle"])).code(64);

@@ -221,6 +221,12 @@ impl ServerPaths {
         self.run.join("launcher.lock")
     }
 
+    /// The kernel lock of what is kept: run directories may differ (`WALDO_RUN_DIR`, a session without
+    /// `XDG_RUNTIME_DIR`), but state and spools are the same.
+    pub fn kept_lock(&self) -> PathBuf {
+        self.kept.join("lock")
+    }
+
     /// Where the launcher takes commands.
     pub fn commands(&self) -> PathBuf {
         self.run.join("launcher.sock")

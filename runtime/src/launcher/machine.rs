@@ -276,7 +276,11 @@ impl Machine {
             process.pauses = 0;
             process.failures = 0;
         }
-        if !success && !matches!(process.state, State::Leaving { .. }) {
+        // A stage that is to be started again has not ended well, whatever its status: its input goes on.
+        let untimely = process.role == Role::Stage
+            && process.finish == Finish::Open
+            && process.restart.policy == RestartPolicy::Always;
+        if (!success || untimely) && !matches!(process.state, State::Leaving { .. }) {
             process.failures += 1;
         }
         process.ended = Some(ended);

@@ -139,11 +139,17 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
         Taken::Ours(lock) => lock,
         Taken::Held(holder) => return Err(LaunchError::Held { server: options.server.clone(), holder }),
     };
+    std::fs::create_dir_all(&places.states).map_err(LaunchError::io(format!("make {}", places.states.display())))?;
+    let kept_lock = match Lock::take(&places.kept_lock(), &holder).map_err(LaunchError::io("lock what is kept"))? {
+        Taken::Ours(lock) => lock,
+        Taken::Held(holder) => return Err(LaunchError::Held { server: options.server.clone(), holder }),
+    };
     clear_leftovers(&places, true).map_err(LaunchError::Leftovers)?;
     let prepared = prepare::prepare(options, &plan, &server, &places)?;
     let outcome = driver::Driver::new(options, &plan, &server, &places, prepared).and_then(driver::Driver::run);
     let swept = process::end_descendants(SWEEP).map_err(LaunchError::Strays);
     prepare::remove(&places);
+    let _ = kept_lock.remove();
     // Last, so that whoever gets the lock next finds nothing of ours.
     let _ = lock.remove();
     let _ = std::fs::remove_dir(&places.run);
