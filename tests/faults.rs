@@ -294,3 +294,139 @@ fn a_second_ctrl_c_kills_what_does_not_want_to_end() {
     assert!(asked.elapsed() < Duration::from_secs(30), "it didn't wait for the grace");
     playground.assert_nothing_left();
 }
+
+/// `hello` with a shell script in place of a stage's program.
+fn with_stage(stage: &str, was: &str, script: &str) -> Playground {
+    let playground = Playground::copy_of("hello");
+    playground.edit("waldo.yaml", was, &format!("./{stage}"));
+    let path = playground.path().join(stage);
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a script");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+    playground
+}
+
+fn count(ledger: &Value, flow: &str, count: &str) -> u64 {
+    ledger["flows"][flow][count].as_u64().unwrap_or_else(|| panic!("no {count} of {flow}: {ledger}"))
+}
+
+/// How many lines of a stage's log hold this.
+fn logged(playground: &Playground, stage: &str, text: &str) -> usize {
+    let log = playground.run(playground.waldo(&["logs", stage])).code(0).stdout;
+    log.lines().filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn what_is_in_a_filter_that_fails_is_told_as_lost() {
+    for dies in ["head -c 10 >&2; exit 3", "kill -KILL $$", "exec <&-; sleep 0.3; exit 3", "exit 0"] {
+        let script = format!(
+            "if [ ! -e $WALDO_STATE_DIR/died ]; then touch $WALDO_STATE_DIR/died; read first; {dies}; fi
+             exec tee -a $WALDO_STATE_DIR/got"
+        );
+        let playground = with_stage("sevens", "grep 7", &script);
+        playground.edit("waldo.yaml", "in: [number]", "restart: {policy: always}, in: [number]");
+        let outcome = playground.run(playground.waldo(&["up", "--until-idle", "--json"])).code(10);
+        let ledger = outcome.ledger();
+        let got = files_below(&playground.path().join(".waldo")).into_iter().find(|file| file.ends_with("got"));
+        let got = got.map_or(0, |file| fs::read_to_string(file).expect("lines").lines().count() as u64);
+        let lost = count(&ledger, "number", "lost");
+        assert!(got < 1_000 && got + lost >= 1_000, "{dies}: {got} came through, {lost} told as lost: {ledger}");
+        playground.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_filter_that_closes_its_input_and_goes_on_does_not_keep_the_bridge_busy() {
+    let playground = with_stage("sevens", "grep 7", "exec <&-; exec sleep 1000");
+    playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
+    wait_until("it is told", || logged(&playground, "sevens", "the program takes no more input") == 1);
+    let pid = status(&playground)["servers"]["here"]["processes"]["sevens.0"]["pid"].as_i64().expect("it runs");
+    let ticks = || -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+        let fields: Vec<_> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+        fields[11].parse::<u64>().expect("ticks") + fields[12].parse::<u64>().expect("ticks")
+    };
+    let before = ticks();
+    sleep(Duration::from_secs(1));
+    let used = ticks() - before;
+    assert!(used < 30, "{used} of 100 ticks");
+    playground.run(playground.waldo(&["down", "--now"]));
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn a_source_has_ended_when_it_exits_also_if_what_it_has_started_keeps_its_output_open() {
+    let playground = with_stage("numbers", "seq 1000", "sleep 1000 & printf '7\\n17\\n27'");
+    let outcome = playground.run(playground.waldo(&["up", "--until-idle", "--json"])).code(0);
+    assert_eq!(count(&outcome.ledger(), "number", "sent"), 3);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn an_ack_program_that_ends_or_speaks_unasked_is_a_failure_at_once() {
+    for (script, told) in [
+        ("sleep 0.5", "the program ended by itself, with status 0, while records may still come"),
+        ("(sleep 1000) & sleep 0.5", "the program ended by itself, with status 0, while records may still come"),
+        ("sleep 0.5; echo number; sleep 1000", "a line though no record was in hand: \"number\""),
+    ] {
+        let playground = with_stage("sevens", "grep 7", script);
+        playground.edit("waldo.yaml", "seq 1000", "sleep 1000");
+        playground.edit("waldo.yaml", "out: [seven], speaks: lines", "out: [seven], speaks: ack");
+        playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
+        wait_until("it is started again", || {
+            let status = status(&playground);
+            status["servers"]["here"]["processes"]["sevens.0"]["restarts"].as_u64() > Some(0)
+        });
+        assert!(logged(&playground, "sevens", told) > 0, "{script}");
+        playground.run(playground.waldo(&["down", "--now"]));
+        playground.assert_nothing_left();
+    }
+}
+
+#[test]
+fn an_ack_program_that_ends_between_two_records_loses_none() {
+    let script = "n=0; while [ $n -lt 400 ] && read -r line; do n=$((n + 1)); echo; done";
+    let playground = with_stage("sevens", "grep 7", script);
+    playground.edit("waldo.yaml", "out: [seven], speaks: lines", "out: [seven], speaks: ack");
+    playground.edit("waldo.yaml", "seq 1000", "[sh, -c, 'for n in $(seq 8); do seq 100; sleep 0.5; done']");
+    let outcome = playground.run(playground.waldo(&["up", "--until-idle", "--json"]));
+    let ledger = outcome.ledger();
+    let lost = count(&ledger, "number", "sent") - count(&ledger, "number", "received");
+    assert!(lost <= 100, "{ledger}");
+    assert!(logged(&playground, "sevens", "ended by itself") > 0);
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn records_of_a_program_that_the_flow_does_not_take_are_counted_and_the_rest_goes_on() {
+    let playground = with_stage("numbers", "seq 1000", "seq 10000 11111; seq 1000");
+    playground.edit("waldo.yaml", "number: {}", "number: {max_record: 4B}");
+    let ledger = playground.run(playground.waldo(&["up", "--until-idle", "--json"])).code(0).ledger();
+    assert_eq!((count(&ledger, "number", "sent"), count(&ledger, "number", "rejected")), (1_000, 1_112), "{ledger}");
+    assert_eq!(logged(&playground, "numbers", "waldo: refused record"), 10 + 1);
+    let answers = "while read -r line; do printf 'seven\\t\\ttoo long\\nseven\\t\\t7\\n\\n'; done";
+    let playground = with_stage("sevens", "grep 7", answers);
+    playground.edit("waldo.yaml", "seven: {}", "seven: {max_record: 4B}");
+    playground.edit("waldo.yaml", "out: [seven], speaks: lines", "out: [seven], speaks: ack");
+    let ledger = playground.run(playground.waldo(&["up", "--until-idle", "--json"])).code(0).ledger();
+    assert_eq!((count(&ledger, "seven", "sent"), count(&ledger, "seven", "rejected")), (1_000, 1_000), "{ledger}");
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn every_stop_signal_ends_a_bridge_cleanly() {
+    for (speaks, signal) in [("lines", Signal::SIGUSR1), ("ack", Signal::SIGUSR2), ("ack", Signal::SIGHUP)] {
+        let playground = with_stage("sevens", "grep 7", "while read -r line; do :; done");
+        playground.edit("waldo.yaml", "seq 1000", "sleep 1000");
+        playground.edit(
+            "waldo.yaml",
+            "out: [seven], speaks: lines",
+            &format!("restart: {{policy: on-failure}}, out: [seven], speaks: {speaks}"),
+        );
+        playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
+        let state = || status(&playground)["servers"]["here"]["processes"]["sevens.0"].clone();
+        kill(Pid::from_raw(state()["pid"].as_i64().expect("it runs") as i32), signal).expect("it runs");
+        wait_until("it has ended", || state()["state"] == "finished");
+        playground.run(playground.waldo(&["down", "--now"]));
+        playground.assert_nothing_left();
+    }
+}

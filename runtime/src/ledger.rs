@@ -24,7 +24,7 @@ pub struct Account {
     pub held: u64,
     /// Records that were given another owner by a rollout.
     pub reguided: u64,
-    /// Records that were lost, at most.
+    /// Records that were lost, at most; also those that a filter had received and lost.
     pub lost: u64,
     /// Records that were handled more often than sent.
     pub repeated: u64,
@@ -127,7 +127,10 @@ fn book(accounts: &mut BTreeMap<String, Account>, role: Role, entry: &Entry, whe
             Some(("rejected", flow)) => account(flow, &|account| account.rejected += entry.done),
             _ => {}
         },
-        Kind::Sent | Kind::Done | Kind::Program | Kind::Accepted | Kind::Last => {}
+        Kind::Program => account(&entry.name, &|account| {
+            account.lost += entry.written_off + if when == When::Ended { under_way } else { 0 };
+        }),
+        Kind::Sent | Kind::Done | Kind::Accepted | Kind::Last => {}
     }
 }
 
@@ -263,6 +266,18 @@ mod tests {
         );
         let accounts = accounts([].into_iter(), &[server(vec![portal])], When::Ended);
         assert_eq!(accounts["call"], Account { sent: 7, ..Account::default() });
+    }
+
+    #[test]
+    fn what_was_in_a_filter_that_failed_is_lost_and_what_is_in_it_at_the_end_too() {
+        let processes = vec![
+            process("a.0", Role::Source, vec![entry(Kind::Sent, "x>b.0", 9, 0, 0)]),
+            process("b.0", Role::Stage, vec![entry(Kind::Done, "x<a.0", 0, 9, 0), entry(Kind::Program, "x", 9, 4, 2)]),
+        ];
+        let servers = [server(processes)];
+        let lost = |when| accounts([].into_iter(), &servers, when)["x"].lost;
+        assert_eq!(lost(When::Running), 2);
+        assert_eq!(lost(When::Ended), 5);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `speaks: lines`: an ordinary filter. Payloads are its lines in, its lines out are payloads.
 //!
-//! Nothing tells when such a program is done with a line. What is in it counts as `sent` in the page's `Program` slot,
-//! and as `done` once it has neither read nor written for [`QUIET`], or has ended. When it is told that no more input
-//! will come, it gets the end of file, and is finished when it exits.
+//! Nothing tells when such a program is done with a line. What is in it counts as `sent` in the page's `Program` slot of
+//! its flow, and as `done` once nothing has gone in or come out for [`QUIET`]: if the program kept it longer, and is
+//! killed, nobody can tell. When no more input will come, it gets the end of file, and is finished when it exits; if
+//! that is with status 0, what is in it is done. If it ends otherwise or before, what is in it is written off.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -14,18 +15,16 @@ use std::{
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use waldo_compiler::plan::StageProgram;
-use waldo_sdk::{
-    Error, Result, Stage,
-    page::{Kind as SlotKind, Slot},
-    stage::Ready,
-};
+use waldo_sdk::{Error, Result, Stage, stage::Ready};
 
-use super::{start, wait};
+use super::{inside::Inside, refused::Refused, start, wait};
 
 /// How long a program must be quiet to be judged done with what it has read.
 const QUIET: Duration = Duration::from_millis(200);
 /// How long one look around may wait. Milliseconds.
 const LOOK: i64 = 50;
+/// The same once the program has closed its output: most exit then. Milliseconds.
+const LAST_LOOK: i64 = 5;
 
 struct Filter {
     stage: Stage,
@@ -38,18 +37,19 @@ struct Filter {
     written: usize,
     /// What came out of it and isn't a whole line yet.
     partial: Vec<u8>,
-    inside: Slot,
+    inside: Inside,
+    refused: Refused,
+    /// When something last went in or came out, or waited for room further on.
     moved: Instant,
+    /// Whether it has been given all its input, and the end of file.
+    given_end: bool,
 }
 
 /// Runs the program until it ends or the stage is asked to stop; answers the status to exit with.
 pub fn run(stage: Stage, program: &StageProgram) -> Result<i32> {
     let reads = !stage.wiring().inputs.is_empty();
     let flow = stage.wiring().outputs.first().map(|output| output.flow.clone());
-    let name = stage.wiring().stage.clone();
-    let inside = stage.page().slot(SlotKind::Program, &name).map_err(io("add the program's edge"))?;
-    // What was in a program that died is lost.
-    inside.set_written_off(inside.sent() - inside.done());
+    let inside = Inside::open(stage.page(), stage.wiring().inputs.iter().map(|input| input.flow.as_str()))?;
     let mut child = start(&line_buffered(&program.argv), reads, flow.is_some())?;
     let input = child.stdin.take();
     let output = child.stdout.take();
@@ -67,7 +67,9 @@ pub fn run(stage: Stage, program: &StageProgram) -> Result<i32> {
         written: 0,
         partial: Vec::new(),
         inside,
+        refused: Refused::default(),
         moved: Instant::now(),
+        given_end: false,
     };
     filter.work()
 }
@@ -83,19 +85,23 @@ impl Filter {
     fn work(mut self) -> Result<i32> {
         let is_source = self.input.is_none();
         loop {
-            let ended = self.take_output()?;
+            // Asked first: what it wrote before it exited is in the pipe by now. What it has started may keep that open.
+            let exited = self.has_exited()?;
+            let stopped = self.take_output()?;
+            if stopped || exited {
+                self.send_last_line()?;
+                return self.end(is_source);
+            }
             let mut dry = true;
             if self.input.is_some() {
                 dry = self.give_input()?;
             }
             if !is_source && dry && self.last_input() {
                 self.input = None;
+                self.given_end = true;
             }
             if self.moved.elapsed() >= QUIET && self.pending.is_empty() {
-                self.settle_inside();
-            }
-            if ended || (self.output.is_none() && self.has_exited()?) {
-                return self.end(is_source);
+                self.inside.settle();
             }
             self.look()?;
         }
@@ -117,7 +123,8 @@ impl Filter {
                 return Ok(false);
             }
             let Some(record) = self.stage.try_receive()? else { return Ok(true) };
-            self.inside.add_sent(1);
+            self.inside.enter(record.flow());
+            self.stage.done();
             self.pending.extend_from_slice(record.payload());
             self.pending.push(b'\n');
         }
@@ -134,8 +141,12 @@ impl Filter {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // It has closed its input; that it ends is seen elsewhere.
-                Err(_) => return false,
+                // It has closed its input; that it ends is seen elsewhere. What is pending stays so, and isn't done.
+                Err(error) => {
+                    eprintln!("waldo: the program takes no more input: {error}");
+                    self.input = None;
+                    return false;
+                }
             }
         }
         self.pending.clear();
@@ -143,66 +154,81 @@ impl Filter {
         true
     }
 
-    /// Sends the lines that have come out; answers whether the program has closed its output.
+    /// Sends the lines that have come out; answers whether the stage is a source that is to stop.
     fn take_output(&mut self) -> Result<bool> {
-        let Some(flow) = &self.flow else { return Ok(false) };
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let Some(output) = &mut self.output else { return Ok(false) };
             let count = match output.read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => {
+                    self.output = None;
+                    return Ok(false);
+                }
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(io("read the program's output")(error)),
             };
-            self.moved = Instant::now();
             let mut rest = &buffer[..count];
             while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
                 self.partial.extend_from_slice(&rest[..end]);
-                if send(&mut self.stage, flow, &self.partial)? == Sent::Stopped {
+                if self.send_line()? == Sent::Stopped {
                     return Ok(true);
                 }
-                self.partial.clear();
                 rest = &rest[end + 1..];
             }
             self.partial.extend_from_slice(rest);
+            // After the sends: while they waited for room, the program may have waited for its output to be read.
+            self.moved = Instant::now();
         }
-        if !self.partial.is_empty() {
-            let last = std::mem::take(&mut self.partial);
-            send(&mut self.stage, flow, &last)?;
-        }
-        Ok(true)
     }
 
-    fn settle_inside(&self) {
-        self.inside.set_done(self.inside.sent() - self.inside.written_off());
+    /// Sends the line that has come out last.
+    fn send_line(&mut self) -> Result<Sent> {
+        let Some(flow) = &self.flow else { return Ok(Sent::Yes) };
+        let outcome = self.refused.or_send(&mut self.stage, flow, b"", &self.partial);
+        self.partial.clear();
+        match outcome {
+            Ok(()) => Ok(Sent::Yes),
+            Err(Error::Stopped) => Ok(Sent::Stopped),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends what came out without a newline at the end.
+    fn send_last_line(&mut self) -> Result<()> {
+        if !self.partial.is_empty() {
+            self.send_line()?;
+        }
+        Ok(())
     }
 
     /// The program has ended, or a source is to stop.
     fn end(mut self, is_source: bool) -> Result<i32> {
-        let told = self.stage.finish_requested() || self.stage.stopping();
         self.input = None;
         self.output = None;
         let status = wait(&mut self.child)?;
-        if is_source || self.stage.stopping() {
+        if is_source {
             self.stage.finish()?;
             return Ok(status);
         }
-        if !told {
-            // It left by itself with the launcher's wish still to come; what was in it can't be told apart.
-            self.stage.settle()?;
-            self.settle_inside();
-            return Ok(status);
-        }
         self.stage.settle()?;
-        self.settle_inside();
-        if status != 0 {
-            eprintln!("waldo: the program ended with status {status} at the end of its input");
+        if self.given_end && status == 0 {
+            self.inside.settle();
+        } else {
+            let lost = self.inside.write_off();
+            let when = if self.given_end { "at" } else { "before" };
+            eprintln!(
+                "waldo: the program ended with status {status} {when} the end of its input; {lost} records are lost"
+            );
             return Ok(status);
         }
-        self.stage.say_finished();
-        while self.stage.receive()?.is_some() {}
+        if !self.stage.stopping() {
+            self.stage.say_finished();
+            while let Some(record) = self.stage.receive()? {
+                self.refused.count(self.stage.page(), record.flow(), &"it came after the end of the input")?;
+            }
+        }
         self.stage.finish()?;
         Ok(0)
     }
@@ -212,7 +238,9 @@ impl Filter {
         let blocked = self.written < self.pending.len();
         let write = self.input.as_ref().filter(|_| blocked).map(|input| (input.as_raw_fd(), Ready::ToWrite));
         let descriptors: Vec<(RawFd, Ready)> = read.into_iter().chain(write).collect();
-        self.stage.wait_for_descriptors(LOOK, !blocked && self.input.is_some(), &descriptors)
+        let closed = self.flow.is_some() && self.output.is_none();
+        let milliseconds = if closed { LAST_LOOK } else { LOOK };
+        self.stage.wait_for_descriptors(milliseconds, !blocked && self.input.is_some(), &descriptors)
     }
 }
 
@@ -220,14 +248,6 @@ impl Filter {
 enum Sent {
     Yes,
     Stopped,
-}
-
-fn send(stage: &mut Stage, flow: &str, payload: &[u8]) -> Result<Sent> {
-    match stage.send(flow, b"", payload) {
-        Ok(()) => Ok(Sent::Yes),
-        Err(Error::Stopped) => Ok(Sent::Stopped),
-        Err(error) => Err(error),
-    }
 }
 
 fn io(doing: &str) -> impl FnOnce(std::io::Error) -> Error {

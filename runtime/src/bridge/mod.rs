@@ -1,15 +1,25 @@
 //! The bridge: lets a program without the SDK be a stage, over its stdin and stdout.
 //!
 //! The bridge is the stage's process; the program is its child, in the same process group. If the program ends on its own,
-//! so does the bridge, with the same status: to the launcher they are one.
+//! so does the bridge, with the same status: to the launcher they are one. Only an `ack` program that exits with status
+//! 0 though records may still come has failed, and the bridge exits with 1.
+//!
+//! The bridge is who gets the stage's stop signal, whichever it is; to the program the end of its input says so.
 
 mod ack;
+mod inside;
 mod lines;
+mod refused;
 
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use signal_hook::consts::{SIGABRT, SIGALRM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
 use waldo_compiler::plan::{Speaks, StageProgram};
 use waldo_sdk::{Error, Result, Stage};
+
+/// What else than SIGTERM and SIGINT asks a bridge to stop: signals that a stage may name as its stop signal and that
+/// would end the bridge at once.
+const STOP_SIGNALS: [i32; 6] = [SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGABRT];
 
 /// Runs the program that `WALDO_PROGRAM` describes as the stage that this process was started for; answers the status
 /// to exit with.
@@ -17,7 +27,7 @@ pub fn run() -> Result<i32> {
     let text = std::env::var("WALDO_PROGRAM").map_err(|_| Error::NotStartedByWaldo("WALDO_PROGRAM"))?;
     let program: StageProgram = serde_json::from_str(&text)
         .map_err(|error| Error::File { path: "WALDO_PROGRAM".into(), reason: error.to_string() })?;
-    let stage = Stage::open()?;
+    let stage = Stage::open_stopped_by(&STOP_SIGNALS)?;
     match program.speaks {
         Speaks::Lines => lines::run(stage, &program),
         Speaks::Ack | Speaks::Sdk => ack::run(stage, &program),

@@ -88,7 +88,7 @@ struct Portal {
 /// Runs the portal that the launcher started this process for, until it is asked to stop.
 pub fn run() -> Result<()> {
     let (placed, incarnation) = from_environment()?;
-    run_at(placed, incarnation, &catch_termination()?)
+    run_at(placed, incarnation, &catch_termination(&[])?)
 }
 
 /// The same with what the environment would say, until `term` is set.

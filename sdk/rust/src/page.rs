@@ -49,7 +49,8 @@ pub enum Kind {
     /// `flow@consumer`, in a portal: records `sent` into the spool for a consumer (a stage, or a `server/portal` that
     /// they are forwarded to), `done` those handed on, `written_off` those lost with the memory of a dead portal.
     Spool = 4,
-    /// `stage`, in the bridge of a `lines` program: records `sent` into the program, `done` once it is judged quiet.
+    /// `flow`, in the bridge of a `lines` program: records `sent` into the program, `done` once it is judged quiet,
+    /// `written_off` those that were in it when it failed.
     Program = 5,
     /// `flow<server/process`, in a portal: records `done` = taken in from this sender, over all its incarnations.
     Accepted = 6,

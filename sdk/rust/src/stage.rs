@@ -95,11 +95,12 @@ pub fn from_environment() -> Result<(Placed, u64)> {
     Ok((placed, incarnation.ok_or(Error::NotStartedByWaldo("WALDO_INCARNATION"))?))
 }
 
-/// Lets SIGTERM and SIGINT set a flag in place of ending the process.
-pub fn catch_termination() -> Result<Arc<AtomicBool>> {
+/// Lets SIGTERM and SIGINT, and the signals with these numbers, set a flag in place of ending the process.
+pub fn catch_termination(others: &[i32]) -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(Error::io("catch SIGTERM"))?;
+    for &signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT].iter().chain(others) {
+        let doing = || format!("catch signal {signal}");
+        signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(Error::io(doing()))?;
     }
     Ok(flag)
 }
@@ -108,13 +109,21 @@ impl Stage {
     /// Opens the stage that the launcher started this process for: binds its inbox, connects its outputs, and says
     /// that it is ready.
     pub fn open() -> Result<Self> {
+        Self::open_stopped_by(&[])
+    }
+
+    /// The same, for a process that the signals with these numbers ask to stop too, as SIGTERM does.
+    pub fn open_stopped_by(signals: &[i32]) -> Result<Self> {
         let (placed, incarnation) = from_environment()?;
-        Self::open_at(placed.place, placed.wiring, incarnation)
+        Self::open_with(placed.place, placed.wiring, incarnation, &catch_termination(signals)?)
     }
 
     /// The same, with what the environment would say.
     pub fn open_at(place: Place, wiring: Wiring, incarnation: u64) -> Result<Self> {
-        let term = catch_termination()?;
+        Self::open_with(place, wiring, incarnation, &catch_termination(&[])?)
+    }
+
+    fn open_with(place: Place, wiring: Wiring, incarnation: u64, term: &Arc<AtomicBool>) -> Result<Self> {
         let guide = read_guide(&place.guide)?;
         let page_path = place.page(&place.process);
         let page = Page::open(&page_path).map_err(Error::io(format!("open {}", page_path.display())))?;
@@ -126,6 +135,7 @@ impl Stage {
         let control = Control::new(place.control(), place.process.clone(), place.generation, incarnation);
         let service = {
             let shared = Arc::clone(&shared);
+            let term = Arc::clone(term);
             let run = move || service::run(&shared, control, &term);
             std::thread::Builder::new().name("waldo".to_owned()).spawn(run).map_err(Error::io("start a thread"))?
         };
