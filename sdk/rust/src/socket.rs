@@ -14,7 +14,17 @@ const LINGER: i32 = 2_000;
 fn socket(context: &Context, kind: SocketType, name: &str) -> Result<Socket> {
     let socket = context.socket(kind).map_err(Error::zmq(format!("make a socket for {name}")))?;
     socket.set_linger(LINGER).map_err(Error::zmq("set linger"))?;
+    allow_ipv6(&socket, name)?;
     Ok(socket)
+}
+
+/// Lets a socket use an endpoint with an IPv6 address, which ZeroMQ refuses unless told. Others stay as they are: where
+/// IPv6 is allowed, host names may turn into IPv6 addresses that nobody listens at.
+///
+/// # Errors
+/// If ZeroMQ refuses.
+pub fn allow_ipv6(socket: &Socket, endpoint: &str) -> Result<()> {
+    if endpoint.starts_with("tcp://[") { socket.set_ipv6(true).map_err(Error::zmq("allow IPv6")) } else { Ok(()) }
 }
 
 fn no_high_water_mark(socket: &Socket) -> Result<()> {
@@ -70,4 +80,27 @@ pub fn client(context: &Context, endpoint: &str) -> Result<Socket> {
     let socket = socket(context, PUSH, endpoint)?;
     socket.connect(endpoint).map_err(Error::zmq(format!("connect {endpoint}")))?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portals_are_reached_by_ipv4_and_ipv6_addresses() {
+        let has_ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+        for address in ["tcp://127.0.0.1:*", "tcp://[::1]:*"].into_iter().filter(|it| has_ipv6 || !it.contains('[')) {
+            let context = Context::new();
+            let (links, clients) =
+                (portal_links(&context, address, 1_000).unwrap(), portal_clients(&context, address, 1_000).unwrap());
+            let endpoint = |socket: &Socket| socket.get_last_endpoint().unwrap().unwrap();
+            to_portal(&context, &endpoint(&links)).unwrap().send("batch", 0).unwrap();
+            client(&context, &endpoint(&clients)).unwrap().send("record", 0).unwrap();
+            for (door, expected) in [(&links, "batch"), (&clients, "record")] {
+                door.set_rcvtimeo(10_000).unwrap();
+                let frames = door.recv_multipart(0).unwrap_or_else(|error| panic!("{address}, {expected}: {error}"));
+                assert_eq!(frames.last().unwrap(), expected.as_bytes(), "{address}");
+            }
+        }
+    }
 }
