@@ -85,7 +85,8 @@ fn endpoints_at(whole: &Whole<'_>, server: &str, portal: &str, host: &str) -> En
     }
 }
 
-/// What a server's portals bind: what is stated, else the address; a host name can't be bound, so all interfaces.
+/// What a server's portals bind: what is stated, else the address; a host name can't be bound, so all interfaces, but for
+/// `localhost`, which is to be reached from here alone.
 fn listen(whole: &Whole<'_>, server: &str) -> String {
     let address = ports::address(whole.topology, server);
     let stated = whole.topology.servers.get(server).and_then(|server| server.listen.as_ref());
@@ -93,6 +94,9 @@ fn listen(whole: &Whole<'_>, server: &str) -> String {
         Some(listen) if !whole.topology.namespace.local => &listen.value,
         _ => address,
     };
+    if host == "localhost" {
+        return ports::LOOPBACK.to_owned();
+    }
     if host.parse::<std::net::IpAddr>().is_ok() { bracketed(host) } else { "*".to_owned() }
 }
 

@@ -15,8 +15,14 @@ use waldo_sdk::{
 
 const EXAMPLE: &str = include_str!("language.yaml");
 /// The fields of the example that no version supports yet.
-const UNSUPPORTED: [&str; 3] =
-    ["    alive: {within: 30s, then: report}\n", "    user: nobody\n", ", memory: 2GiB, cpu: 0.5"];
+const UNSUPPORTED: [&str; 6] = [
+    "    alive: {within: 30s, then: report}\n",
+    "    user: nobody\n",
+    ", memory: 2GiB, cpu: 0.5",
+    " ssh: ops@s1,",
+    " ssh: ops@s2,",
+    ", memory: 16GiB, cpu: 8",
+];
 
 fn supported() -> String {
     UNSUPPORTED.iter().fold(EXAMPLE.to_owned(), |text, field| text.replace(field, ""))
@@ -39,7 +45,7 @@ fn process<'p>(plan: &'p Plan, server: &str, name: &str) -> &'p ProcessPlan {
 fn the_example_compiles_apart_from_what_is_not_supported_yet() {
     let found = check(&Source::new("language.yaml", EXAMPLE)).diagnostics;
     let codes: Vec<_> = found.iter().map(|found| found.rule.code).collect();
-    assert_eq!(codes, ["W010"; 4], "alive, memory, cpu, user");
+    assert_eq!(codes, ["W010"; 8], "of stages alive, memory, cpu, user; of servers ssh twice, memory, cpu");
     let checked = check(&Source::new("language.yaml", &supported()));
     assert!(checked.diagnostics.is_empty(), "{:?}", checked.diagnostics);
     assert_eq!(checked.bounds.keys().collect::<Vec<_>>(), ["dev", "prod", "wide"]);
@@ -201,11 +207,13 @@ fn ranges_are_ordered_by_bytes_and_their_keys_are_text() {
 #[test]
 fn host_names_are_bound_on_all_interfaces_and_ipv6_in_brackets() {
     let text = "topology: t\nflows: {f: {guide: hash}}\nstages: {s: {run: x, out: [f]}, t: {run: y, in: [f]}}\nservers:\n  \
-                a: {address: one.example}\n  b: {address: \"fd00::2\"}\n  c: {address: 10.0.0.3, listen: 0.0.0.0}\n";
+                a: {address: one.example}\n  b: {address: \"fd00::2\"}\n  c: {address: 10.0.0.3, listen: 0.0.0.0}\n  \
+                d: {address: localhost}\n";
     let plan = compiled(text, Choice::Only, None);
     let bound = |server: &str| process(&plan, server, "relay").wiring.portal.as_ref().expect("a portal").links.clone();
     let reached = |server: &str| plan.guide.portals[server]["relay"].links.clone();
-    assert_eq!(["a", "b", "c"].map(bound), ["tcp://*:7000", "tcp://[fd00::2]:7000", "tcp://0.0.0.0:7000"]);
+    let doors = ["tcp://*:7000", "tcp://[fd00::2]:7000", "tcp://0.0.0.0:7000", "tcp://127.0.0.1:7000"];
+    assert_eq!(["a", "b", "c", "d"].map(bound), doors, "localhost is open to this machine alone");
     assert_eq!(["a", "b", "c"].map(reached), ["tcp://one.example:7000", "tcp://[fd00::2]:7000", "tcp://10.0.0.3:7000"]);
 }
 

@@ -41,6 +41,12 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
         let cpu = stage.limits.cpu.as_ref().map(|cpu| cpu.place);
         refuse("limits.cpu", &owner, cpu, "remove it; of the limits only `nofile` is kept");
     }
+    for (name, server) in &topology.servers {
+        let owner = format!("server `{name}`");
+        refuse("ssh", &owner, server.ssh, "remove it; waldo doesn't log in to other machines");
+        refuse("memory", &owner, server.memory, "remove it; no stage is placed by what a server has");
+        refuse("cpu", &owner, server.cpu, "remove it; no stage is placed by what a server has");
+    }
     for (name, portal) in &topology.portals {
         let owner = format!("portal `{name}`");
         refuse("spool.sync", &owner, portal.spool.sync, "remove it; spools aren't synced to disk on each receipt");

@@ -250,18 +250,18 @@ pub struct Server {
     pub address: Option<Located<String>>,
     /// What its portals bind, if not the address.
     pub listen: Option<Located<String>>,
-    /// How to log in to it.
-    pub ssh: Option<String>,
+    /// Where it is said how to log in to it.
+    pub ssh: Option<Place>,
     /// How many keys it owns, against the others.
     pub weight: Weight,
     /// Where the weight is stated.
     pub weight_place: Option<Place>,
     /// Names that stages may be placed on.
     pub labels: Vec<Located<String>>,
-    /// What it has. Bytes.
-    pub memory: Option<u64>,
-    /// Processors in millionths.
-    pub cpu: Option<u64>,
+    /// Where it is said how much memory it has.
+    pub memory: Option<Place>,
+    /// Where it is said how many processors it has.
+    pub cpu: Option<Place>,
     /// Where it is said to be out of action.
     pub drained: Option<Place>,
 }

@@ -82,12 +82,12 @@ impl Reader<'_> {
             place: fields.place,
             address: self.address(&fields, "address"),
             listen: self.address(&fields, "listen"),
-            ssh: fields.get("ssh").and_then(|(node, what)| self.text(node, &what)).map(|ssh| ssh.value),
+            ssh: fields.get("ssh").and_then(|(node, what)| self.text(node, &what)).map(|ssh| ssh.place),
             weight: weight.as_ref().map_or(Weight::ONE, |weight| Weight(weight.value)),
             weight_place: weight.map(|weight| weight.place),
             labels,
-            memory: self.literal(fields.get("memory"), literal::size).map(|memory| memory.value),
-            cpu: self.literal(fields.get("cpu"), literal::millionths).map(|cpu| cpu.value),
+            memory: self.literal(fields.get("memory"), literal::size).map(|memory| memory.place),
+            cpu: self.literal(fields.get("cpu"), literal::millionths).map(|cpu| cpu.place),
             drained: drained.filter(|drained| drained.value).map(|drained| drained.place),
         })
     }
