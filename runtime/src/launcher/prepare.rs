@@ -20,7 +20,7 @@ use crate::paths::ServerPaths;
 const LEAST_SLOTS: usize = 256;
 /// How many times the slots that the wiring asks for a page has: it must not fill up, and is sparse.
 const SLOTS_TO_SPARE: usize = 4;
-/// Counts for people (`received`, `delivered`, `rejected`, `dead`, `clients`, …) that a flow may have.
+/// Counts for people (`received`, `resumed`, `clients`, `rejected`, `dead`) that a flow may have.
 const COUNTS: usize = 8;
 
 /// Makes a directory that only this user and the namespace's group may enter.
