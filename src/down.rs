@@ -14,8 +14,6 @@ use crate::{
 
 /// How long a command that leads the namespace may take to see that it was ended.
 const LEADER_LEAVES: Duration = Duration::from_secs(10);
-/// What a clean stop takes beside the longest grace of a process: gates, working off, and the portals.
-const BESIDE_GRACE: Duration = Duration::from_secs(15);
 
 /// What to end, and how.
 #[derive(Debug, clap::Args)]
@@ -33,10 +31,9 @@ pub struct Arguments {
 /// Ends it and says what that was. That nothing ran is no error.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Located { plan, paths } = arguments.target.locate()?;
-    let grace = plan.servers.values().flat_map(|server| &server.processes).map(|process| process.stop.grace).max();
-    let patience = BESIDE_GRACE + 2 * Duration::from_millis(grace.unwrap_or(0));
     let leader = lock::holder::<waldo_runtime::control::Holder>(&paths.lock()).ok().flatten().flatten();
-    let ended = cluster::end(&paths, arguments.now, patience).map_err(|error| Failure::new(error.to_string()))?;
+    let ended = cluster::end(&paths, arguments.now, cluster::stop_takes(&plan))
+        .map_err(|error| Failure::new(error.to_string()))?;
     if let Some(leader) = leader {
         await_leader(leader.identity)?;
     }

@@ -36,8 +36,6 @@ use crate::{
 const SHOWN: usize = 10;
 /// How many lines of each log a loss shows.
 const SHOWN_EACH: usize = 3;
-/// How long an earlier run whose command was killed may take to stop.
-const ABANDONED: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// What to run, and until when.
 #[derive(Debug, clap::Args)]
@@ -47,8 +45,8 @@ pub struct Arguments {
     /// End as soon as all sources have finished and no record is left anywhere.
     #[arg(long, conflicts_with = "detach")]
     until_idle: bool,
-    /// With --until-idle, for a topology without sources: clients have sent all they have, or will without pausing for
-    /// a second.
+    /// With --until-idle, for a topology without sources: clients have sent all they have, or begin within 30 s and don't
+    /// pause for a second.
     #[arg(long, requires = "until_idle")]
     clients_done: bool,
     /// Come back once everything is ready, and leave it running.
@@ -216,7 +214,7 @@ fn clear_the_way(paths: &Paths, plan: &Plan, progress: &mut Progress) -> Result<
             .exit(Exit::Locked));
         }
     }
-    let ended = cluster::end(paths, false, ABANDONED).map_err(|error| failed(error.to_string()))?;
+    let ended = cluster::end(paths, false, cluster::stop_takes(plan)).map_err(|error| failed(error.to_string()))?;
     if !ended.is_nothing() {
         progress.say(&format!("ended what an earlier run of {name} had left running"));
     }

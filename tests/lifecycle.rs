@@ -146,6 +146,8 @@ fn clients_that_are_done_end_a_run_that_has_no_source() {
     assert!(refused.stderr.contains("--clients-done"), "{}", refused.stderr);
     let up = playground.start(playground.waldo(&["up", "--until-idle", "--clients-done", "--json"]));
     wait_until("flowing", || status(&playground)["state"] == "flowing");
+    // Clients may take their time to begin.
+    sleep(Duration::from_secs(2));
     fs::write(playground.path().join("records"), "a,1\nb,2\nrubbish\n").expect("records");
     playground.run(playground.waldo(&["send", "call", "records"])).code(0);
     let ledger = up.end().code(0).ledger();

@@ -14,11 +14,12 @@ use waldo_runtime::{
     cluster::{
         Cluster, ClusterError,
         outlook::{self, Movement, Trouble},
+        stop_takes,
     },
     control::{Command, ServerStatus, Stand},
     idle::Verdict,
 };
-use waldo_sdk::page::Kind;
+use waldo_sdk::page::{Entry, Kind};
 
 use super::progress::Progress;
 use crate::numbers::grouped;
@@ -31,12 +32,14 @@ const PROVE: Duration = Duration::from_millis(2);
 const ASK_OFTEN: Duration = Duration::from_millis(5);
 /// How long nothing must have moved when clients are the only ones who send: they aren't ours to ask.
 const CLIENTS_QUIET: Duration = Duration::from_secs(1);
+/// The same before any record has come: clients must find out first that they can send.
+const CLIENTS_BEGIN: Duration = Duration::from_secs(30);
 /// How long pages may say that more was done than sent before that is believed.
 const MISCOUNTED: Duration = Duration::from_secs(1);
 /// How many times `idle_timeout` a `lines` program may take to end once its input has ended.
 const FINISH_FACTOR: u64 = 10;
-/// What a clean stop takes beside the longest grace of a process.
-const BESIDE_GRACE: Duration = Duration::from_secs(15);
+/// How long what has been killed may take to be gone.
+const KILLS: Duration = Duration::from_secs(15);
 
 /// Why a run didn't come to its end.
 #[derive(Debug)]
@@ -194,7 +197,7 @@ impl<'a> Lead<'a> {
             if let Some(trouble) = outlook::trouble(&self.last, still) {
                 return Err(Broken::Trouble(trouble));
             }
-            if outlook::sources_finished(&self.last) && (!only_clients || still >= CLIENTS_QUIET) {
+            if outlook::sources_finished(&self.last) && (!only_clients || still >= self.quiet_enough()) {
                 match self.cluster.prove_idle()? {
                     Verdict::Idle => return Ok(()),
                     verdict @ Verdict::Miscounted { .. } => {
@@ -209,6 +212,17 @@ impl<'a> Lead<'a> {
             sleep(pause);
             pause = (pause * 2).min(ASK);
         }
+    }
+
+    /// How long nothing must have moved before clients, whom nobody can ask, count as done.
+    fn quiet_enough(&self) -> Duration {
+        let has_come = |entry: &Entry| {
+            entry.done > 0
+                && entry.kind == Kind::Count
+                && ["clients ", "rejected", "resumed "].iter().any(|count| entry.name.starts_with(count))
+        };
+        let mut entries = self.last.iter().flat_map(|server| &server.processes).flat_map(|process| &process.entries);
+        if entries.any(has_come) { CLIENTS_QUIET } else { CLIENTS_BEGIN }
     }
 
     fn finish(&mut self, stage: &str) -> Result<(), Broken> {
@@ -259,8 +273,7 @@ impl<'a> Lead<'a> {
     /// # Errors
     /// If a launcher fails, or doesn't end.
     pub fn stop(&mut self) -> Result<Vec<ServerStatus>, ClusterError> {
-        let grace = self.processes().map(|process| process.stop.grace).max().unwrap_or(0);
-        let patience = BESIDE_GRACE + Duration::from_millis(grace);
+        let patience = stop_takes(self.plan);
         self.begin_phase("stop");
         if let Err(error) = self.cluster.tell(&Command::StopStages)
             && !error.is_orderly()
@@ -303,7 +316,7 @@ impl<'a> Lead<'a> {
             }
             if !killed && (late || self.signals.pending().next().is_some()) {
                 killed = true;
-                until = Instant::now() + BESIDE_GRACE;
+                until = Instant::now() + KILLS;
                 self.progress.say("killing what is left");
                 if let Err(error) = self.cluster.tell(&Command::Stop { now: true })
                     && !error.is_orderly()

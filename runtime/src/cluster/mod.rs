@@ -13,7 +13,7 @@ use std::{
 
 use waldo_compiler::plan::Plan;
 
-pub use running::{EndError, Ended, connect, end, is_running};
+pub use running::{EndError, Ended, connect, end, is_running, stop_takes};
 
 use crate::{
     control::{Answer, Client, Command, ServerStatus, Unanswered},

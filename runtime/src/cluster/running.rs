@@ -6,6 +6,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use waldo_compiler::plan::Plan;
 
 use crate::{
     control::{Client, Command, Holder},
@@ -18,6 +19,8 @@ use crate::{
 const ANSWERS: Duration = Duration::from_secs(5);
 /// How long a launcher that was told to kill may take to be gone.
 const KILLS: Duration = Duration::from_secs(10);
+/// What a clean stop takes beside [`stop_takes`]'s graces: gates, killing, and the portals' farewell.
+const BESIDE_GRACE: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What was ended.
@@ -57,6 +60,15 @@ impl Ended {
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// What a clean stop of a plan takes at most: stages work off what is there, for `idle_timeout`, and leave within their
+/// grace; then the portals do.
+pub fn stop_takes(plan: &Plan) -> Duration {
+    let processes = plan.servers.values().flat_map(|server| &server.processes);
+    let grace = processes.map(|process| process.stop.grace).max().unwrap_or(0);
+    let graces = grace.saturating_mul(2).saturating_add(plan.idle_timeout);
+    BESIDE_GRACE.saturating_add(Duration::from_millis(graces))
 }
 
 /// Whether this server's launcher lives, and who it is if it has said so.

@@ -44,8 +44,8 @@ use crate::{
 const LONGEST_WAIT: u64 = 1_000;
 /// How often the pages are read while the stages work off what is there. Milliseconds.
 const LOOK_AGAIN: u64 = 5;
-/// How long stages may work things off when a server stops, at most. Milliseconds.
-const LONGEST_DRAIN: u64 = 5_000;
+/// How long what is left of an ended process's group may take to be gone once it is killed.
+const GONE: Duration = Duration::from_secs(1);
 /// How often logs are looked at and rates taken. Milliseconds.
 const CHORES: u64 = 1_000;
 
@@ -111,12 +111,14 @@ impl Driver {
             idle.watch(&process.name, page.clone());
         }
         let processes: Vec<Process> = server.processes.iter().map(Process::new).collect();
+        let of_all_servers = plan.servers.values().flat_map(|server| &server.processes);
+        let longest_grace = of_all_servers.map(|process| process.stop.grace).max().unwrap_or(0);
         Ok(Self {
             began: Instant::now(),
             received: vec![0; processes.len()],
             log_from: processes.iter().map(|process| length(&places.log(&process.name))).collect(),
             rates: vec![0; processes.len()],
-            machine: Machine::new(processes, plan.idle_timeout.min(LONGEST_DRAIN)),
+            machine: Machine::new(processes, plan.idle_timeout, longest_grace),
             plans: server.processes.clone(),
             pages,
             idle,
@@ -291,24 +293,27 @@ impl Driver {
                 WaitStatus::Signaled(_, signal, _) => Ended::Signal(signal.as_str().to_owned()),
                 _ => continue,
             };
-            self.end_strays_of(process);
+            let strays = self.end_strays_of(process);
+            if !sys::process::await_group_end(pid, &strays, GONE) {
+                self.note(&format!("{}: not all of its group has ended, though killed", self.plans[process.0].name));
+            }
             self.members.retain(|(_, member)| *member != Some(process));
             self.note(&format!("{}: {ended}", self.plans[process.0].name));
             self.take_in(Event::Ended { process, ended });
         }
     }
 
-    /// Ends what an ended process started outside its group: the next incarnation must be alone.
-    fn end_strays_of(&self, process: ProcessIndex) {
+    /// Kills what an ended process started outside its group: the next incarnation must be alone. Answers who that is.
+    fn end_strays_of(&self, process: ProcessIndex) -> Vec<i32> {
         let name = &self.plans[process.0].name;
         let (run, state) = (self.places.process(name), self.places.state(name));
         let marks = sys::process::Marks { run: &run, state: &state };
-        let children = sys::process::own_children();
-        for pid in children.into_iter().filter(|pid| !self.running.contains_key(pid)) {
-            if marks.are_on(pid) {
-                let _ = sys::process::signal(pid, nix::sys::signal::Signal::SIGKILL);
-            }
+        let mut strays = sys::process::own_children();
+        strays.retain(|pid| !self.running.contains_key(pid) && marks.are_on(*pid));
+        for &pid in &strays {
+            let _ = sys::process::signal(pid, nix::sys::signal::Signal::SIGKILL);
         }
+        strays
     }
 
     /// The command that started this launcher holds the other end of stdin; nothing is ever written there.

@@ -47,12 +47,14 @@ pub fn numbered(path: &Path, number: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The last lines of a log, from the byte `from` on.
+/// The last lines of a log, from the byte `from` on; if it is shorter than that it has been rotated since, and all of it
+/// is newer.
 pub fn last_lines(path: &Path, from: u64, count: usize) -> Vec<String> {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(from.min(length).max(length.saturating_sub(TAIL))))?;
+        let from = if from > length { 0 } else { from };
+        file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL))))?;
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
         Ok(text)
@@ -95,5 +97,7 @@ mod tests {
         assert_eq!(last_lines(&path, 4, 10), ["one", "two"]);
         assert_eq!(last_lines(&path, 0, 1), ["two"]);
         assert!(last_lines(&directory.path().join("none"), 0, 1).is_empty());
+        assert!(last_lines(&path, 13, 10).is_empty(), "nothing new");
+        assert_eq!(last_lines(&path, 14, 1), ["two"], "the log was rotated: all that is there is newer");
     }
 }

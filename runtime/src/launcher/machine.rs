@@ -21,7 +21,8 @@ const STEADY: u64 = 10_000;
 const ASKED: u64 = 200;
 /// How long sources and portals may take to close their gates. Milliseconds.
 const GATING: u64 = 1_000;
-/// How long portals stay for the other servers after the stages have left. Milliseconds.
+/// How long portals stay for the other servers after the stages have left, beside what those may take to drain and
+/// leave. Milliseconds.
 const HOLDING: u64 = 30_000;
 /// How long a killed process may take to be gone before it is left behind. Milliseconds.
 const KILLED: u64 = 2_000;
@@ -45,7 +46,7 @@ pub enum Event {
         /// What the system says.
         why: String,
     },
-    /// A process has ended and nothing of its group is left.
+    /// A process has ended, and what else was in its group has been killed and, but for what the kernel keeps, is gone.
     Ended {
         /// Which.
         process: ProcessIndex,
@@ -125,6 +126,7 @@ pub struct Machine {
     processes: Vec<Process>,
     phase: Phase,
     drain: u64,
+    holding: u64,
     gate_closed: bool,
     stop_portals: bool,
     effects: Vec<Effect>,
@@ -132,10 +134,11 @@ pub struct Machine {
 
 impl Machine {
     /// A server whose processes have not been started. `drain` is how long its stages may take to work off what is
-    /// there when it stops, in milliseconds.
-    pub fn new(processes: Vec<Process>, drain: u64) -> Self {
+    /// there when it stops, and `grace` the longest grace of a process on any server, in milliseconds.
+    pub fn new(processes: Vec<Process>, drain: u64, grace: u64) -> Self {
         let phase = Phase::StartingPortals;
-        Self { processes, phase, drain, gate_closed: false, stop_portals: false, effects: Vec::new() }
+        let holding = HOLDING.saturating_add(drain).saturating_add(grace);
+        Self { processes, phase, drain, holding, gate_closed: false, stop_portals: false, effects: Vec::new() }
     }
 
     /// The processes, in the order of the plan.
@@ -448,7 +451,7 @@ impl Machine {
                         return;
                     }
                     if self.any(Role::Stage, Process::is_alive) {
-                        self.phase = Phase::Draining { deadline: now + self.drain };
+                        self.phase = Phase::Draining { deadline: now.saturating_add(self.drain) };
                         self.effects.push(Effect::WatchDrain);
                         return;
                     }
@@ -460,7 +463,7 @@ impl Machine {
                 Phase::StagesLeaving
                     if !self.any(Role::Stage, Process::is_alive) && !self.any(Role::Source, Process::is_alive) =>
                 {
-                    self.phase = Phase::PortalsHolding { deadline: now + HOLDING };
+                    self.phase = Phase::PortalsHolding { deadline: now.saturating_add(self.holding) };
                 }
                 Phase::PortalsHolding { deadline } if self.stop_portals || deadline <= now => {
                     self.phase = Phase::PortalsLeaving;

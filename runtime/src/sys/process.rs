@@ -117,6 +117,27 @@ pub fn reap(pid: i32) -> Option<WaitStatus> {
     waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)).ok()
 }
 
+/// Waits until nothing of a killed process group and of these killed children is left, and reaps what has fallen to us.
+/// Answers whether they are gone; gives up after `bound`. This process must be a subreaper.
+pub fn await_group_end(group: i32, children: &[i32], bound: Duration) -> bool {
+    let until = Instant::now() + bound;
+    loop {
+        let group_is_gone = killpg(Pid::from_raw(group), None) == Err(Errno::ESRCH);
+        let mut left = if group_is_gone && children.is_empty() { Vec::new() } else { own_children() };
+        left.retain(|&pid| children.contains(&pid) || group_of(pid) == Some(group));
+        if group_is_gone && left.is_empty() {
+            return true;
+        }
+        if Instant::now() > until {
+            return false;
+        }
+        let reaped = left.into_iter().filter(|&pid| reap(pid).is_some_and(|status| status != WaitStatus::StillAlive));
+        if reaped.count() == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 /// The children of this process, of all its threads, zombies among them.
 pub fn own_children() -> Vec<i32> {
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
@@ -240,6 +261,28 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!identity.lives());
+    }
+
+    #[test]
+    fn a_killed_group_is_waited_for_until_nothing_of_it_is_left() {
+        let mut leader =
+            Command::new("sh").args(["-c", "sleep 60 & sleep 60 & wait"]).process_group(0).spawn().unwrap();
+        let group = leader.id() as i32;
+        let members = || {
+            let processes = fs::read_dir("/proc").unwrap().flatten();
+            let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+            pids.filter(|&pid| group_of(pid) == Some(group)).count()
+        };
+        let until = Instant::now() + Duration::from_secs(5);
+        while members() < 3 && Instant::now() < until {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        assert!(!await_group_end(group, &[], Duration::from_millis(20)), "nobody has killed it");
+        kill_group(group).unwrap();
+        leader.wait().unwrap();
+        // Whoever reaps orphans here, the group is gone before it says so.
+        assert!(await_group_end(group, &[], Duration::from_secs(5)));
+        assert_eq!(members(), 0);
     }
 
     #[test]

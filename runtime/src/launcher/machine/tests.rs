@@ -9,6 +9,8 @@ const RELAY: ProcessIndex = ProcessIndex(0);
 const SCORE: ProcessIndex = ProcessIndex(1);
 const FEED: ProcessIndex = ProcessIndex(2);
 const DRAIN: u64 = 5_000;
+/// The longest grace of all servers: another one has it.
+const GRACE: u64 = 60_000;
 
 /// A server with the portal `relay`, the stage `score` and the source `feed`.
 struct Server {
@@ -57,7 +59,7 @@ impl Server {
     }
 
     fn of(processes: Vec<Process>) -> Self {
-        Self { machine: Machine::new(processes, DRAIN), now: 1_000 }
+        Self { machine: Machine::new(processes, DRAIN, GRACE), now: 1_000 }
     }
 
     /// A server on which everything is ready, and the sources have been started.
@@ -277,7 +279,7 @@ fn portals_do_not_stay_for_ever_if_nobody_tells_them() {
     server.becomes_ready(RELAY, 10, []);
     server.on(Event::StopStages, [tell(RELAY, CLOSE)]);
     server.says(RELAY, FromProcess::Gate { closed: true }, []);
-    server.after(HOLDING - 1, []);
+    server.after(HOLDING + DRAIN + GRACE - 1, []);
     server.after(1, [tell(RELAY, ToProcess::Stop)]);
 }
 
@@ -319,7 +321,7 @@ fn nothing_is_started_any_more_once_the_server_stops() {
     server.says(RELAY, FromProcess::Gate { closed: true }, []);
     server.ends(FEED, Ended::Status(1), []);
     assert_eq!(server.machine.phase().stand(), crate::control::Stand::Holding);
-    server.after(60_000, [tell(RELAY, ToProcess::Stop)]);
+    server.after(HOLDING + DRAIN + GRACE, [tell(RELAY, ToProcess::Stop)]);
 }
 
 #[test]
