@@ -430,3 +430,32 @@ fn every_stop_signal_ends_a_bridge_cleanly() {
         playground.assert_nothing_left();
     }
 }
+
+#[test]
+fn a_filter_that_fails_at_the_end_of_its_input_does_not_count_what_was_in_it_as_done() {
+    let playground = with_stage("sevens", "grep 7", "while read -r line; do :; done; exit 3");
+    playground.edit("waldo.yaml", "seq 1000", "[sh, -c, 'while sleep 0.02; do echo 7; done']");
+    let running = playground.start(playground.waldo(&["up", "--until-idle", "--json"]));
+    wait_until("records flow", || {
+        let status = status(&playground);
+        let done = &status["servers"]["here"]["processes"]["sevens.0"]["edges"]["number<numbers.0"]["done"];
+        done.as_u64() > Some(20)
+    });
+    let sevens = || status(&playground)["servers"]["here"]["processes"]["sevens.0"].clone();
+    kill(Pid::from_raw(sevens()["pid"].as_i64().expect("it runs") as i32), Signal::SIGTERM).expect("it runs");
+    wait_until("it is started again", || sevens()["restarts"].as_u64() > Some(0));
+    running.signal(Signal::SIGINT);
+    let ledger = running.end().ledger();
+    assert!(count(&ledger, "number", "lost") > 20, "{ledger}");
+    playground.assert_nothing_left();
+}
+
+#[test]
+fn a_filter_is_not_idle_while_it_has_input_to_read() {
+    let script = "sleep 1; if [ ! -e $WALDO_STATE_DIR/died ]; then touch $WALDO_STATE_DIR/died; exit 3; fi; exec cat";
+    let playground = with_stage("sevens", "grep 7", script);
+    playground.edit("waldo.yaml", "seq 1000", "seq 100");
+    let ledger = playground.run(playground.waldo(&["up", "--until-idle", "--json"])).code(10).ledger();
+    assert_eq!(count(&ledger, "number", "lost"), 100, "{ledger}");
+    playground.assert_nothing_left();
+}

@@ -1,8 +1,8 @@
 //! `speaks: lines`: an ordinary filter. Payloads are its lines in, its lines out are payloads.
 //!
 //! Nothing tells when such a program is done with a line. What is in it counts as `sent` in the page's `Program` slot of
-//! its flow, and as `done` once nothing has gone in or come out for [`QUIET`]: if the program kept it longer, and is
-//! killed, nobody can tell. When no more input will come, it gets the end of file, and is finished when it exits; if
+//! its flow, and as `done` once the program has read all of it, and nothing has gone in or come out for [`QUIET`]: if the
+//! program kept it longer, and is killed, nobody can tell. When no more input will come, it gets the end of file, and is finished when it exits; if
 //! that is with status 0, what is in it is done. If it ends otherwise or before, what is in it is written off.
 
 use std::{
@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    libc::c_int,
+};
 use waldo_compiler::plan::StageProgram;
 use waldo_sdk::{Error, Result, Stage, stage::Ready};
 
@@ -39,6 +42,8 @@ struct Filter {
     partial: Vec<u8>,
     inside: Inside,
     refused: Refused,
+    /// How much of what has gone in the program hadn't read yet when last looked at. Bytes.
+    unread: c_int,
     /// When something last went in or came out, or waited for room further on.
     moved: Instant,
     /// Whether it has been given all its input, and the end of file.
@@ -68,6 +73,7 @@ pub fn run(stage: Stage, program: &StageProgram) -> Result<i32> {
         partial: Vec::new(),
         inside,
         refused: Refused::default(),
+        unread: 0,
         moved: Instant::now(),
         given_end: false,
     };
@@ -100,11 +106,22 @@ impl Filter {
                 self.input = None;
                 self.given_end = true;
             }
-            if self.moved.elapsed() >= QUIET && self.pending.is_empty() {
-                self.inside.settle();
-            }
+            self.judge()?;
             self.look()?;
         }
+    }
+
+    /// Settles what is in the program if it is quiet. Once it has been given the end, its exit will tell.
+    fn judge(&mut self) -> Result<()> {
+        let Some(input) = &self.input else { return Ok(()) };
+        let unread = unread(input).map_err(io("look at the program's input"))?;
+        if std::mem::replace(&mut self.unread, unread) != unread {
+            self.moved = Instant::now();
+        }
+        if unread == 0 && self.pending.is_empty() && self.moved.elapsed() >= QUIET {
+            self.inside.settle();
+        }
+        Ok(())
     }
 
     /// Whether nothing but what is on its way will come in.
@@ -248,6 +265,15 @@ impl Filter {
 enum Sent {
     Yes,
     Stopped,
+}
+
+/// How many bytes in the pipe to the program it hasn't read.
+fn unread(input: &ChildStdin) -> std::io::Result<c_int> {
+    nix::ioctl_read_bad!(bytes_in, nix::libc::FIONREAD, c_int);
+    let mut bytes = 0;
+    // SAFETY: FIONREAD writes one int, to where the pointer points.
+    unsafe { bytes_in(input.as_raw_fd(), &raw mut bytes) }?;
+    Ok(bytes)
 }
 
 fn io(doing: &str) -> impl FnOnce(std::io::Error) -> Error {
