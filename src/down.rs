@@ -34,6 +34,8 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let leader = lock::holder::<waldo_runtime::control::Holder>(&paths.lock()).ok().flatten().flatten();
     let ended = cluster::end(&paths, arguments.now, cluster::stop_takes(&plan))
         .map_err(|error| Failure::new(error.to_string()))?;
+    let mut last: Vec<_> = ended.stopped.iter().filter_map(|server| cluster::last_status(&paths, server)).collect();
+    let failed = cluster::write_off(&paths, &mut last);
     if let Some(leader) = leader {
         await_leader(leader.identity)?;
     }
@@ -47,7 +49,10 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     } else {
         println!("{}/{}: {}", plan.topology, plan.namespace, words(&ended));
     }
-    Ok(Exit::Ok)
+    match failed.first() {
+        None => Ok(Exit::Ok),
+        Some(failed) => Err(crate::up::portal_failed(failed)),
+    }
 }
 
 /// Waits for a `waldo up` whose launchers were just ended: it has to write its account.

@@ -29,6 +29,7 @@ use crate::{
     exit::{Exit, Failure},
     located::{Target, root_of},
     logs,
+    numbers::grouped,
     topology_file::counted,
 };
 
@@ -245,14 +246,19 @@ fn lead(arguments: &Arguments, ready: &Ready, signals: Signals, progress: &mut P
     // What a failed process said last is shown as it was when it failed.
     let ending = end_of(came_to_its_end);
     let stopped = if ending.abrupt { Ok(None) } else { lead.stop().map(Some) };
+    let killed = lead.killed;
     let phases = std::mem::take(&mut lead.phases);
     let undead = lead.into_cluster().end_at_once();
     let mut outcome = Outcome::new(ending.exit, *generation);
     outcome.phases = phases.into_iter().map(|(phase, ms)| (phase.to_owned(), ms.into())).collect();
     let mut failure = ending.failure;
     match stopped {
-        Ok(Some(last)) => {
+        Ok(Some(mut last)) => {
+            let failed = cluster::write_off(paths, &mut last);
             outcome.flows = accounts(plan, &last);
+            // Whoever cuts a stop short knows what that costs.
+            let failed = failed.first().filter(|_| !killed);
+            failure = failure.or_else(|| failed.map(portal_failed));
             if ending.exit == Exit::Ok && outcome.has_losses() {
                 failure = failure.or_else(|| at_a_loss(&last));
             }
@@ -316,10 +322,22 @@ fn at_a_loss(servers: &[ServerStatus]) -> Option<Failure> {
 }
 
 fn in_trouble(trouble: &Trouble) -> Failure {
-    let said = last_lines(&trouble.log, trouble.log_from, SHOWN);
-    let log = logs::short(&trouble.log);
+    with_log(&trouble.what, &trouble.log, trouble.log_from)
+}
+
+/// A portal ended badly at a stop, so that what it held may be lost.
+pub fn portal_failed(failed: &cluster::Failed) -> Failure {
+    let cluster::Failed { server, portal, ended, held, log, log_from } = failed;
+    let held = grouped(*held);
+    let what = format!("{server}/{portal} did not end well ({ended}): the {held} records that it held may be lost");
+    with_log(&what, log, *log_from).exit(Exit::Lost)
+}
+
+fn with_log(what: &str, log: &std::path::Path, from: u64) -> Failure {
+    let said = last_lines(log, from, SHOWN);
+    let log = logs::short(log);
     let about_log = if said.is_empty() { "its log is empty:" } else { "the end of its log," };
-    let mut lines = vec![trouble.what.clone(), format!("  {about_log} {}", log.display())];
+    let mut lines = vec![what.to_owned(), format!("  {about_log} {}", log.display())];
     lines.extend(said.into_iter().map(|line| format!("  | {line}")));
     Failure::new(lines.join("\n"))
 }

@@ -459,3 +459,39 @@ fn a_filter_is_not_idle_while_it_has_input_to_read() {
     assert_eq!(count(&ledger, "number", "lost"), 100, "{ledger}");
     playground.assert_nothing_left();
 }
+
+#[test]
+fn what_a_portal_held_that_cannot_write_its_spool_at_the_stop_is_told_as_lost() {
+    let playground = Playground::copy_of("hello");
+    let text = format!(
+        "topology: held
+flows: {{call: {{guide: hash, from: clients}}}}
+stages:
+  stuck: {{speaks: ack, in: [call], queue: 1, run: [sleep, '1000'], stop: {{grace: 200ms}}}}
+defaults: {{idle_timeout: 200ms}}
+servers: {{s1: {{address: 127.0.0.1}}}}
+namespaces: {{dev: {{local: true, ports: {}}}}}
+",
+        free_ports()
+    );
+    fs::write(playground.path().join("waldo.yaml"), text).expect("YAML");
+    let records = (0..50).map(|number| number.to_string()).collect::<Vec<_>>().join("\n");
+    fs::write(playground.path().join("records"), records).expect("records");
+    let up = playground.start(playground.waldo(&["up", "--json"]));
+    wait_until("flowing", || status(&playground)["state"] == "flowing");
+    playground.run(playground.waldo(&["send", "call", "records"])).code(0);
+    let taken_in = |portal: &Value| portal["delivered"].as_u64()?.checked_add(portal["spooled"].as_u64()?);
+    wait_until("50 records taken in", || {
+        taken_in(&status(&playground)["servers"]["s1"]["portals"]["intake"]) == Some(50)
+    });
+    let spool = playground.path().join(".waldo/dev/s1/spool/intake");
+    fs::remove_dir_all(&spool).expect("the spool");
+    fs::write(&spool, "in the way").expect("a file in its place");
+    up.signal(Signal::SIGINT);
+    let outcome = up.end().code(10);
+    assert!(outcome.stderr.contains("s1/intake did not end well (exit status"), "{}", outcome.stderr);
+    let ledger = outcome.ledger();
+    let count = |count: &str| ledger["flows"]["call"][count].as_u64().expect("a count");
+    assert_eq!((count("sent"), count("held"), count("lost")), (50, 0, 50), "{ledger}");
+    playground.assert_nothing_left();
+}

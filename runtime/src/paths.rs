@@ -149,6 +149,11 @@ impl Paths {
         ServerPaths { run: self.run.join(server), states: kept.join("state"), kept }
     }
 
+    /// Where a server's launcher says, when it leaves, how all ended. Not on the disk whose being full may be the matter.
+    pub fn last_status(&self, server: &str) -> PathBuf {
+        self.run.join(format!("{server}.json"))
+    }
+
     /// Removes what portals have kept in their spools, on all servers that ever ran here.
     pub fn remove_spools(&self) -> Result<(), Unusable> {
         let kept = self.root.join(".waldo").join(&self.namespace);

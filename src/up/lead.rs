@@ -74,6 +74,8 @@ pub struct Lead<'a> {
     last: Vec<ServerStatus>,
     phase: &'static str,
     phase_began: Instant,
+    /// Whether the stop was cut short, and what was left was killed.
+    pub killed: bool,
     /// How long each phase took, in milliseconds.
     pub phases: Vec<(&'static str, u64)>,
 }
@@ -98,6 +100,7 @@ impl<'a> Lead<'a> {
             last: Vec::new(),
             phase: "start",
             phase_began: now,
+            killed: false,
             phases: Vec::new(),
         }
     }
@@ -316,6 +319,7 @@ impl<'a> Lead<'a> {
             }
             if !killed && (late || self.signals.pending().next().is_some()) {
                 killed = true;
+                self.killed = true;
                 until = Instant::now() + KILLS;
                 self.progress.say("killing what is left");
                 if let Err(error) = self.cluster.tell(&Command::Stop { now: true })

@@ -1,5 +1,6 @@
 //! All servers of a namespace on this machine, as the command that leads them sees them: one launcher each.
 
+mod farewell;
 pub mod outlook;
 pub mod preflight;
 mod running;
@@ -13,6 +14,7 @@ use std::{
 
 use waldo_compiler::plan::Plan;
 
+pub use farewell::{Failed, last_status, write_off};
 pub use running::{EndError, Ended, connect, end, is_running, stop_takes};
 
 use crate::{

@@ -146,11 +146,11 @@ impl Driver {
         })
     }
 
-    /// Runs the server until nothing of it runs any more.
+    /// Runs the server until nothing of it runs any more; answers how all ended.
     ///
     /// # Errors
     /// If waiting fails.
-    pub fn run(mut self) -> Result<(), LaunchError> {
+    pub fn run(mut self) -> Result<ServerStatus, LaunchError> {
         self.take_in(Event::Begin);
         while !self.leaving {
             self.wait()?;
@@ -172,7 +172,7 @@ impl Driver {
         }
         self.callers.iter_mut().for_each(Lines::flush);
         self.note("stopped");
-        Ok(())
+        Ok(self.status())
     }
 
     fn now(&self) -> Moment {

@@ -146,7 +146,16 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
     };
     clear_leftovers(&places, true).map_err(LaunchError::Leftovers)?;
     let prepared = prepare::prepare(options, &plan, &server, &places)?;
-    let outcome = driver::Driver::new(options, &plan, &server, &places, prepared).and_then(driver::Driver::run);
+    let last_status = paths.last_status(&options.server);
+    let _ = std::fs::remove_file(&last_status);
+    let outcome = driver::Driver::new(options, &plan, &server, &places, prepared)
+        .and_then(driver::Driver::run)
+        .and_then(|status| {
+            let said = serde_json::to_vec(&status)
+                .map_err(io::Error::from)
+                .and_then(|text| std::fs::write(&last_status, text));
+            said.map_err(LaunchError::io(format!("write {}", last_status.display())))
+        });
     let swept = process::end_descendants(SWEEP).map_err(LaunchError::Strays);
     prepare::remove(&places);
     let _ = kept_lock.remove();
