@@ -286,13 +286,13 @@ mod tests {
                 continue;
             }
             let (socket, endpoint) = portal(address);
-            let reader = std::thread::spawn(move || (0..1_000).map(|_| socket.recv_multipart(0).unwrap()).count());
+            let reader = std::thread::spawn(move || (0..1_000).for_each(|_| drop(socket.recv_multipart(0).unwrap())));
             let mut sending = Sending::begin(&endpoint, || true).unwrap();
             for _ in 0..1_000 {
                 sending.send([b"call", b"", b"record"]).unwrap();
             }
             assert_eq!(sending.end().unwrap(), 1_000);
-            assert_eq!(reader.join().unwrap(), 1_000);
+            reader.join().unwrap();
         }
     }
 
