@@ -57,7 +57,7 @@ pub struct Arguments {
     #[arg(long)]
     fresh: bool,
     /// The first of the block of ports that the portals use.
-    #[arg(long, value_name = "BASE")]
+    #[arg(long, value_name = "BASE", value_parser = clap::value_parser!(u16).range(1..))]
     ports: Option<u16>,
     /// Say what happens as JSON, one line an event, and the ledger last.
     #[arg(long)]

@@ -246,6 +246,7 @@ fn wrong_usage_exits_64_and_asking_for_help_0() {
     let playground = Playground::copy_of("hello");
     playground.run(playground.waldo(&["up", "--no-such-thing"])).code(64);
     playground.run(playground.waldo(&["up", "--until-idle", "--detach"])).code(64);
+    playground.run(playground.waldo(&["up", "--ports", "0"])).code(64);
     playground.run(playground.waldo(&["--help"])).code(0);
     assert!(!Path::new(&playground.path().join(".waldo")).exists());
 }
