@@ -14,31 +14,11 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use playground::{Outcome, Playground, Running, files_below, free_ports};
+use playground::{Outcome, Playground, Running, files_below, free_ports, wait_until};
 use serde_json::Value;
 
-/// How long to wait for something that takes a moment.
-const SOON: Duration = Duration::from_secs(60);
 /// More origins than are handled in a moment, so that a run can be disturbed in its middle.
 const MANY: &str = "15000";
-
-/// What `status` says; nothing before the first plan is there.
-fn status(playground: &Playground) -> Value {
-    if !files_below(&playground.path().join(".waldo/build")).iter().any(|file| file.ends_with("plan.json")) {
-        return Value::Null;
-    }
-    let outcome = playground.run(playground.waldo(&["status", "--json"])).code(0);
-    serde_json::from_str(&outcome.stdout).expect("one JSON document")
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + SOON;
-    while !holds() {
-        assert!(Instant::now() < until, "{what} did not come about");
-        sleep(Duration::from_millis(20));
-    }
-}
 
 /// A run of the demo, in its middle.
 fn disturbed(playground: &Playground) -> Running {
@@ -46,7 +26,7 @@ fn disturbed(playground: &Playground) -> Running {
     up.env("ORIGINS", MANY);
     let running = playground.start(up);
     wait_until("records flow", || {
-        let status = status(playground);
+        let status = playground.status();
         let done = &status["servers"]["s2"]["processes"]["visit.0"]["edges"]["visit<relay"]["done"];
         done.as_u64() > Some(1_000)
     });
@@ -55,7 +35,7 @@ fn disturbed(playground: &Playground) -> Running {
 
 /// Kills a process of the demo as nothing can be caught.
 fn kill_process(playground: &Playground, server: &str, process: &str) {
-    let pid = status(playground)["servers"][server]["processes"][process]["pid"].as_i64().expect("it runs");
+    let pid = playground.status()["servers"][server]["processes"][process]["pid"].as_i64().expect("it runs");
     kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("it runs");
 }
 
@@ -201,7 +181,7 @@ fn status_says_that_a_stage_backs_off_and_why() {
     playground.edit("waldo.yaml", "grep 7", "[sh, -c, 'sleep 0.3; exit 3']");
     playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
     wait_until("backing off", || {
-        let status = status(&playground);
+        let status = playground.status();
         let process = &status["servers"]["here"]["processes"]["sevens.0"];
         process["state"] == "backing off"
             && process["detail"].as_str().is_some_and(|detail| detail.ends_with(" restart, exit status 3"))
@@ -285,9 +265,9 @@ fn a_second_ctrl_c_kills_what_does_not_want_to_end() {
         "run: [sh, -c, 'trap : TERM; while :; do sleep 1; done'], stop: {grace: 60s},",
     );
     let running = playground.start(playground.waldo(&["up", "--quiet"]));
-    wait_until("flowing", || status(&playground)["state"] == "flowing");
+    wait_until("flowing", || playground.status()["state"] == "flowing");
     running.signal(Signal::SIGINT);
-    wait_until("stopping", || status(&playground)["state"] != "flowing");
+    wait_until("stopping", || playground.status()["state"] != "flowing");
     let asked = Instant::now();
     running.signal(Signal::SIGINT);
     running.end().code(8);
@@ -339,7 +319,7 @@ fn a_filter_that_closes_its_input_and_goes_on_does_not_keep_the_bridge_busy() {
     let playground = with_stage("sevens", "grep 7", "exec <&-; exec sleep 1000");
     playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
     wait_until("it is told", || logged(&playground, "sevens", "the program takes no more input") == 1);
-    let pid = status(&playground)["servers"]["here"]["processes"]["sevens.0"]["pid"].as_i64().expect("it runs");
+    let pid = playground.status()["servers"]["here"]["processes"]["sevens.0"]["pid"].as_i64().expect("it runs");
     let ticks = || -> u64 {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
         let fields: Vec<_> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
@@ -373,7 +353,7 @@ fn an_ack_program_that_ends_or_speaks_unasked_is_a_failure_at_once() {
         playground.edit("waldo.yaml", "out: [seven], speaks: lines", "out: [seven], speaks: ack");
         playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
         wait_until("it is started again", || {
-            let status = status(&playground);
+            let status = playground.status();
             status["servers"]["here"]["processes"]["sevens.0"]["restarts"].as_u64() > Some(0)
         });
         assert!(logged(&playground, "sevens", told) > 0, "{script}");
@@ -423,7 +403,7 @@ fn every_stop_signal_ends_a_bridge_cleanly() {
             &format!("restart: {{policy: on-failure}}, out: [seven], speaks: {speaks}"),
         );
         playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
-        let state = || status(&playground)["servers"]["here"]["processes"]["sevens.0"].clone();
+        let state = || playground.status()["servers"]["here"]["processes"]["sevens.0"].clone();
         kill(Pid::from_raw(state()["pid"].as_i64().expect("it runs") as i32), signal).expect("it runs");
         wait_until("it has ended", || state()["state"] == "finished");
         playground.run(playground.waldo(&["down", "--now"]));
@@ -437,11 +417,11 @@ fn a_filter_that_fails_at_the_end_of_its_input_does_not_count_what_was_in_it_as_
     playground.edit("waldo.yaml", "seq 1000", "[sh, -c, 'while sleep 0.02; do echo 7; done']");
     let running = playground.start(playground.waldo(&["up", "--until-idle", "--json"]));
     wait_until("records flow", || {
-        let status = status(&playground);
+        let status = playground.status();
         let done = &status["servers"]["here"]["processes"]["sevens.0"]["edges"]["number<numbers.0"]["done"];
         done.as_u64() > Some(20)
     });
-    let sevens = || status(&playground)["servers"]["here"]["processes"]["sevens.0"].clone();
+    let sevens = || playground.status()["servers"]["here"]["processes"]["sevens.0"].clone();
     kill(Pid::from_raw(sevens()["pid"].as_i64().expect("it runs") as i32), Signal::SIGTERM).expect("it runs");
     wait_until("it is started again", || sevens()["restarts"].as_u64() > Some(0));
     running.signal(Signal::SIGINT);
@@ -478,11 +458,11 @@ namespaces: {{dev: {{local: true, ports: {}}}}}
     let records = (0..50).map(|number| number.to_string()).collect::<Vec<_>>().join("\n");
     fs::write(playground.path().join("records"), records).expect("records");
     let up = playground.start(playground.waldo(&["up", "--json"]));
-    wait_until("flowing", || status(&playground)["state"] == "flowing");
+    wait_until("flowing", || playground.status()["state"] == "flowing");
     playground.run(playground.waldo(&["send", "call", "records"])).code(0);
     let taken_in = |portal: &Value| portal["delivered"].as_u64()?.checked_add(portal["spooled"].as_u64()?);
     wait_until("50 records taken in", || {
-        taken_in(&status(&playground)["servers"]["s1"]["portals"]["intake"]) == Some(50)
+        taken_in(&playground.status()["servers"]["s1"]["portals"]["intake"]) == Some(50)
     });
     let spool = playground.path().join(".waldo/dev/s1/spool/intake");
     fs::remove_dir_all(&spool).expect("the spool");

@@ -2,19 +2,11 @@
 
 mod playground;
 
-use std::{
-    fs,
-    path::Path,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, thread::sleep, time::Duration};
 
 use nix::sys::signal::Signal;
-use playground::{Playground, files_below, free_ports};
+use playground::{Playground, free_ports, wait_until};
 use serde_json::Value;
-
-/// How long to wait for something that takes a moment.
-const SOON: Duration = Duration::from_secs(30);
 
 /// Clients send `call`; `echo` passes each on to `note`, which keeps it.
 fn calls() -> Playground {
@@ -46,29 +38,11 @@ namespaces:
     playground
 }
 
-/// What `status` says; nothing before the first plan is there.
-fn status(playground: &Playground) -> Value {
-    if !files_below(&playground.path().join(".waldo/build")).iter().any(|file| file.ends_with("plan.json")) {
-        return Value::Null;
-    }
-    let outcome = playground.run(playground.waldo(&["status", "--json"])).code(0);
-    serde_json::from_str(&outcome.stdout).expect("one JSON document")
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + SOON;
-    while !holds() {
-        assert!(Instant::now() < until, "{what} did not come about");
-        sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn a_detached_namespace_is_looked_at_fed_and_taken_down() {
     let playground = calls();
     playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
-    let flowing = status(&playground);
+    let flowing = playground.status();
     assert_eq!(flowing["state"], "flowing", "{flowing}");
     assert_eq!(flowing["generation"], 1, "{flowing}");
     for server in ["s1", "s2"] {
@@ -90,7 +64,7 @@ fn a_detached_namespace_is_looked_at_fed_and_taken_down() {
         assert!(done("s1") <= 500 && done("s2") <= 500);
         done("s1") + done("s2")
     };
-    wait_until("500 records noted", || noted(&status(&playground)) == 500);
+    wait_until("500 records noted", || noted(&playground.status()) == 500);
     let per_server = ["s1", "s2"].map(|server| {
         let logs = playground.run(playground.waldo(&["logs", &format!("{server}/note.0")])).code(0);
         logs.stdout.lines().filter(|line| line.starts_with("noted ")).count()
@@ -100,7 +74,7 @@ fn a_detached_namespace_is_looked_at_fed_and_taken_down() {
 
     let down = playground.run(playground.waldo(&["down"])).code(0);
     assert_eq!(down.stdout, "calls/dev: stopped s1, s2\n");
-    assert_eq!(status(&playground)["state"], "stopped");
+    assert_eq!(playground.status()["state"], "stopped");
     let again = playground.run(playground.waldo(&["down"])).code(0);
     assert_eq!(again.stdout, "calls/dev: nothing was running\n");
     assert!(!playground.path().join("run/calls").exists(), "the run directory goes too");
@@ -113,11 +87,11 @@ fn a_second_up_in_the_same_namespace_is_refused_and_disturbs_nothing() {
     playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
     let second = playground.run(playground.waldo(&["up", "--quiet"])).code(5);
     assert!(second.stderr.contains("calls/dev runs already, detached"), "{}", second.stderr);
-    assert_eq!(status(&playground)["state"], "flowing");
+    assert_eq!(playground.status()["state"], "flowing");
     playground.run(playground.waldo(&["down"])).code(0);
 
     let first = playground.start(playground.waldo(&["up", "--quiet"]));
-    wait_until("flowing", || status(&playground)["state"] == "flowing");
+    wait_until("flowing", || playground.status()["state"] == "flowing");
     let second = playground.run(playground.waldo(&["up", "--quiet"])).code(5);
     let by = format!("by process {} (waldo up)", first.pid());
     assert!(second.stderr.contains(&by), "{}", second.stderr);
@@ -145,7 +119,7 @@ fn clients_that_are_done_end_a_run_that_has_no_source() {
     let refused = playground.run(playground.waldo(&["up", "--until-idle"])).code(64);
     assert!(refused.stderr.contains("--clients-done"), "{}", refused.stderr);
     let up = playground.start(playground.waldo(&["up", "--until-idle", "--clients-done", "--json"]));
-    wait_until("flowing", || status(&playground)["state"] == "flowing");
+    wait_until("flowing", || playground.status()["state"] == "flowing");
     // Clients may take their time to begin.
     sleep(Duration::from_secs(2));
     fs::write(playground.path().join("records"), "a,1\nb,2\nrubbish\n").expect("records");
@@ -166,7 +140,7 @@ fn ctrl_c_stops_cleanly_and_what_portals_hold_comes_through_in_the_next_run() {
     };
     let first = up(&[], "20000");
     wait_until("records flow", || {
-        let status = status(&playground);
+        let status = playground.status();
         let done = &status["servers"]["s1"]["processes"]["visit.0"]["edges"]["visit<relay"]["done"];
         done.as_u64() > Some(1_000)
     });

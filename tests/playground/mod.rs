@@ -22,6 +22,8 @@ use tempfile::TempDir;
 
 /// How long a command may take. Far above what a slow machine needs: it only has to end what hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// How long something may take that takes a moment.
+const SOON: Duration = Duration::from_secs(60);
 /// How many ports a copy of a topology has for itself.
 const PORTS: u16 = 16;
 
@@ -120,6 +122,15 @@ impl Playground {
         assert!(sockets.is_empty(), "left behind: {sockets:#?}");
     }
 
+    /// What `status` says; nothing before the first plan is there.
+    pub fn status(&self) -> Value {
+        if !files_below(&self.path().join(".waldo/build")).iter().any(|file| file.ends_with("plan.json")) {
+            return Value::Null;
+        }
+        let outcome = self.run(self.waldo(&["status", "--json"])).code(0);
+        serde_json::from_str(&outcome.stdout).expect("one JSON document")
+    }
+
     /// Starts a command.
     pub fn start(&self, mut command: Command) -> Running {
         static STARTED: AtomicU16 = AtomicU16::new(0);
@@ -147,6 +158,16 @@ impl Drop for Playground {
         if self.path().join("run").exists() {
             let _ = self.waldo(&["down", "--now"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
+    }
+}
+
+/// Waits for something that takes a moment.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + SOON;
+    while !holds() {
+        assert!(Instant::now() < until, "{what} did not come about");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
