@@ -9,5 +9,6 @@ pub mod launcher;
 pub mod ledger;
 pub mod paths;
 pub mod portal;
+pub mod rollout;
 pub mod spool;
 pub mod sys;
