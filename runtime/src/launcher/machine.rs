@@ -248,7 +248,7 @@ impl Machine {
                 if let State::Starting { pid, .. } = process.state {
                     process.state = State::Ready { pid, since: now };
                     if self.gate_closed && process.role != Role::Stage {
-                        self.tell(index, ToProcess::Gate { closed: true });
+                        self.tell(index, ToProcess::gate(true));
                     }
                     if self.processes[index.0].finish == Finish::Asked {
                         self.tell(index, ToProcess::Finish);
@@ -258,6 +258,12 @@ impl Machine {
             FromProcess::Gate { closed } => process.gate_closed = closed,
             FromProcess::Finished => process.finish = Finish::Done,
             FromProcess::Trouble { text } => process.trouble = Some(text),
+            // Answers of a rollout; this machine asks for none.
+            FromProcess::Adopted { .. }
+            | FromProcess::Refused { .. }
+            | FromProcess::Flushed { .. }
+            | FromProcess::HandedOver { .. }
+            | FromProcess::Settled { .. } => {}
         }
     }
 
@@ -335,7 +341,7 @@ impl Machine {
         for index in 0..self.processes.len() {
             let process = &self.processes[index];
             if process.role != Role::Stage && matches!(process.state, State::Ready { .. }) {
-                self.tell(ProcessIndex(index), ToProcess::Gate { closed });
+                self.tell(ProcessIndex(index), ToProcess::gate(closed));
             }
         }
     }

@@ -240,7 +240,7 @@ impl Portal {
 
     fn obey(&mut self, control: &mut Control, message: &ToProcess) -> Result<()> {
         match *message {
-            ToProcess::Gate { closed } => {
+            ToProcess::Gate { closed, .. } => {
                 self.holding = closed;
                 self.outlet.flush_all()?;
                 self.page.set_gate(closed);
@@ -248,6 +248,10 @@ impl Portal {
             }
             ToProcess::Finish => control.say(FromProcess::Finished),
             ToProcess::Stop => self.stopping = true,
+            ToProcess::Adopt { generation } => {
+                control.say(FromProcess::Refused { generation, text: "portals can't adopt yet".to_owned() });
+            }
+            ToProcess::HandOver { .. } | ToProcess::Settle { .. } => {}
         }
         Ok(())
     }
@@ -391,7 +395,7 @@ impl Portal {
             if link.busy() {
                 timeout = timeout.min(20);
             }
-            items.push(link.socket().as_poll_item(POLLIN));
+            items.extend(link.sockets().map(|socket| socket.as_poll_item(POLLIN)));
         }
         // An interruption only means that the caller looks around sooner.
         let _ = zmq::poll(&mut items, timeout);

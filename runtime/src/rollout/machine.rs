@@ -305,7 +305,9 @@ impl Machine {
 
     fn bound(&self, phase: Phase) -> u64 {
         match phase {
-            Phase::Prepare | Phase::Hold | Phase::AdoptPortals | Phase::Settle | Phase::Release | Phase::Aborting => SHORT,
+            Phase::Prepare | Phase::Hold | Phase::AdoptPortals | Phase::Settle | Phase::Release | Phase::Aborting => {
+                SHORT
+            }
             Phase::Idle | Phase::Drain | Phase::Flush | Phase::HandOver => self.bounds.idle.saturating_add(GRACE),
             Phase::Switch => self.bounds.switch.saturating_add(GRACE),
             Phase::Deciding | Phase::Over => Moment::MAX,
@@ -338,7 +340,8 @@ impl Machine {
     }
 
     fn flows_to_drain(&self) -> Vec<String> {
-        let mut flows: Vec<String> = self.servers.iter().flat_map(|server| server.part.drains.iter().cloned()).collect();
+        let mut flows: Vec<String> =
+            self.servers.iter().flat_map(|server| server.part.drains.iter().cloned()).collect();
         flows.sort();
         flows.dedup();
         flows

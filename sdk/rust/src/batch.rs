@@ -23,6 +23,16 @@ impl Batch {
         Self { bytes: head.clone(), head, count: 0, oldest: None }
     }
 
+    /// Says by which version of the guide the records will be sent that are put in from now on.
+    ///
+    /// # Panics
+    /// If it holds records of another version.
+    pub fn set_version(&mut self, version: u64) {
+        assert!(self.is_empty(), "the records of an older version have been sent");
+        wire::set_version(&mut self.head, version);
+        wire::set_version(&mut self.bytes, version);
+    }
+
     /// How many records it holds.
     #[inline]
     pub fn count(&self) -> u32 {

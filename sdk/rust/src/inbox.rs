@@ -163,7 +163,8 @@ impl Inbox {
                 };
                 let payload = next - record.payload.len()..next;
                 let key = payload.start - record.key.len()..payload.start;
-                let passes = current.at + wire::RECORD_HEADER..key.start;
+                let passes_at = current.at + wire::RECORD_HEADER;
+                let passes = passes_at..passes_at + record.passes.as_bytes().len();
                 current.at = next;
                 current.left -= 1;
                 self.in_hand = true;

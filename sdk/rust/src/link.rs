@@ -7,6 +7,13 @@
 //! A link begins in `Succeeding` if an earlier incarnation of this process left records without a receipt: the portal
 //! first says how many of them it took and that it will take no more; the rest is written off. Nothing is sent before.
 //!
+//! The wiring may change while a link lives. A flow that gets a new guide version sends what is in its batch by the old
+//! one first; the number of its last record is kept, and receipts that reach it say that the flow is flushed. A portal
+//! that moves to another endpoint is reached over a socket of its own, which sends again all that is kept: the portal
+//! knows the sender by its name and the records by their numbers. The former socket is closed when everything that went
+//! through it has receipts: not before, as closing a DEALER with unread receipts resets its connection, and what the
+//! portal hadn't read yet would be lost. A link that no flow uses any more is closed in the same way.
+//!
 //! While `Open`: when receipts fail to come for `PATIENCE`, and then for twice as long each time, a batch without records
 //! asks for them; the portal answers with a receipt, or asks for all that is missing. It drops what it has already, by
 //! number.
@@ -16,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zmq::{Context, DONTWAIT, Socket};
+use zmq::{Context, DONTWAIT, Message, Socket};
 
 use crate::{
     batch::Batch,
@@ -47,7 +54,23 @@ struct Kept {
 struct LinkFlow {
     name: String,
     slot: Slot,
+    version: u64,
     batch: Batch,
+    /// The number of its last record.
+    last: u64,
+    /// The number of its last record that went by an older version of the guide, 0 if there was none.
+    last_of_older: u64,
+    /// Whether earlier incarnations have left records that the portal hasn't given its word on.
+    succeeding: bool,
+    /// Whether the wiring has it.
+    wanted: bool,
+}
+
+/// A socket to an endpoint that the portal doesn't live at any more.
+struct Former {
+    socket: Socket,
+    /// The number of the last record that it has sent.
+    last: u64,
 }
 
 #[derive(PartialEq, Eq)]
@@ -64,7 +87,10 @@ pub struct Link {
     target: String,
     own_name: String,
     incarnation: u64,
-    socket: Socket,
+    endpoint: String,
+    /// `None` once the wiring has no flow for it any more and everything has receipts.
+    socket: Option<Socket>,
+    former: Vec<Former>,
     flows: Vec<LinkFlow>,
     state: State,
     next_number: u64,
@@ -87,7 +113,9 @@ impl Link {
             target: target.to_owned(),
             own_name: own_name.to_owned(),
             incarnation,
-            socket: socket::to_portal(context, endpoint)?,
+            endpoint: endpoint.to_owned(),
+            socket: Some(socket::to_portal(context, endpoint)?),
+            former: Vec::new(),
             flows: Vec::new(),
             state: State::Open,
             next_number: 1,
@@ -105,17 +133,79 @@ impl Link {
         &self.target
     }
 
-    /// Adds a flow, of this guide version.
+    /// Goes on at this endpoint, if it is another one than before or the link has been closed.
+    pub fn reach(&mut self, context: &Context, endpoint: &str) -> Result<()> {
+        if self.socket.is_some() && self.endpoint == endpoint {
+            return Ok(());
+        }
+        let socket = socket::to_portal(context, endpoint)?;
+        endpoint.clone_into(&mut self.endpoint);
+        if let Some(socket) = self.socket.replace(socket)
+            && !self.kept.is_empty()
+        {
+            self.former.push(Former { socket, last: self.next_number - 1 });
+        }
+        self.patience = PATIENCE;
+        self.patient_since = Instant::now();
+        self.kept.iter().try_for_each(|kept| self.send(&kept.message))
+    }
+
+    /// Adds a flow, of this guide version, or lets the flow go on with it.
     pub fn add(&mut self, page: &Page, flow: &str, version: u64) -> Result<FlowIndex> {
+        if let Some(index) = self.flows.iter().position(|known| known.name == flow) {
+            self.flows[index].wanted = true;
+            if self.flows[index].version != version {
+                self.flush(index)?;
+                let known = &mut self.flows[index];
+                known.last_of_older = known.last;
+                known.version = version;
+                known.batch.set_version(version);
+            }
+            return Ok(index);
+        }
         let name = format!("{flow}>{}", self.target);
         let slot = page.slot(SlotKind::Link, &name).map_err(Error::io(format!("add edge {name}")))?;
-        if slot.under_way() > 0 && self.state == State::Open {
+        let succeeding = slot.under_way() > 0;
+        if succeeding && self.state == State::Open {
             self.state = State::Succeeding;
             self.patient_since = Instant::now().checked_sub(REPEAT).unwrap_or_else(Instant::now);
         }
         let batch = Batch::new(&self.own_name, flow, self.incarnation, version);
-        self.flows.push(LinkFlow { name: flow.to_owned(), slot, batch });
+        let name = flow.to_owned();
+        self.flows.push(LinkFlow { name, slot, version, batch, last: 0, last_of_older: 0, succeeding, wanted: true });
         Ok(self.flows.len() - 1)
+    }
+
+    /// Forgets which flows the wiring has; [`Link::add`] says it again.
+    pub fn begin_rewiring(&mut self) {
+        for flow in &mut self.flows {
+            flow.wanted = false;
+        }
+    }
+
+    /// Whether what this flow sent by older versions of the guide has receipts.
+    pub fn is_flow_flushed(&self, flow: FlowIndex) -> bool {
+        let flow = &self.flows[flow];
+        !flow.succeeding && flow.last_of_older <= self.receipted
+    }
+
+    /// Whether what was sent by older versions of the guide, or of flows that the wiring doesn't have any more, has
+    /// receipts.
+    pub fn is_flushed(&self) -> bool {
+        let flow_is = |index: FlowIndex| {
+            let flow = &self.flows[index];
+            self.is_flow_flushed(index) && (flow.wanted || flow.batch.is_empty() && flow.last <= self.receipted)
+        };
+        (0..self.flows.len()).all(flow_is)
+    }
+
+    /// Closes what isn't needed any more.
+    fn close_what_is_done(&mut self) {
+        let receipted = self.receipted;
+        self.former.retain(|former| former.last > receipted);
+        if self.all_receipted() && self.flows.iter().all(|flow| !flow.wanted) {
+            self.socket = None;
+        }
     }
 
     /// Whether a record can be taken now.
@@ -136,6 +226,18 @@ impl Link {
         Ok(())
     }
 
+    /// Takes a record that stands in `record` as on the wire, after [`Link::ready`] has said yes.
+    #[inline]
+    pub fn push_whole(&mut self, flow: FlowIndex, record: &[u8]) -> Result<()> {
+        let link_flow = &mut self.flows[flow];
+        link_flow.slot.add_sent(1);
+        link_flow.batch.push_block(record, 1);
+        if link_flow.batch.is_full() {
+            self.flush(flow)?;
+        }
+        Ok(())
+    }
+
     fn flush(&mut self, flow: FlowIndex) -> Result<()> {
         let batch = &mut self.flows[flow].batch;
         if batch.is_empty() {
@@ -144,6 +246,7 @@ impl Link {
         let (first, count) = (self.next_number, batch.count());
         let message = batch.take(first);
         self.next_number += u64::from(count);
+        self.flows[flow].last = self.next_number - 1;
         self.send(&message)?;
         if self.kept.is_empty() {
             self.patient_since = Instant::now();
@@ -154,7 +257,8 @@ impl Link {
     }
 
     fn send(&self, message: &[u8]) -> Result<()> {
-        self.socket.send(message, DONTWAIT).map_err(Error::zmq(format!("send to {}", self.target)))
+        let Some(socket) = &self.socket else { return Ok(()) };
+        socket.send(message, DONTWAIT).map_err(Error::zmq(format!("send to {}", self.target)))
     }
 
     /// Sends what is in batches.
@@ -178,6 +282,7 @@ impl Link {
     /// Reads what the portal says, and says again what it seems to have missed.
     pub fn tend(&mut self, now: Instant) -> Result<()> {
         self.hear(now)?;
+        self.close_what_is_done();
         match self.state {
             State::Succeeding if now.duration_since(self.patient_since) >= REPEAT => {
                 self.patient_since = now;
@@ -212,13 +317,7 @@ impl Link {
 
     /// Reads what the portal says.
     pub fn hear(&mut self, now: Instant) -> Result<()> {
-        loop {
-            let message = match self.socket.recv_msg(DONTWAIT) {
-                Ok(message) => message,
-                Err(zmq::Error::EAGAIN) => return Ok(()),
-                Err(zmq::Error::EINTR) => continue,
-                Err(error) => return Err(Error::zmq(format!("receive from {}", self.target))(error)),
-            };
+        while let Some(message) = self.receive()? {
             let Ok((header, _)) = Header::read(&message) else { continue };
             if header.incarnation != self.incarnation {
                 continue;
@@ -231,6 +330,21 @@ impl Link {
                 Kind::Data | Kind::Fence | Kind::Succession => {}
             }
         }
+        Ok(())
+    }
+
+    fn receive(&self) -> Result<Option<Message>> {
+        for socket in self.sockets() {
+            loop {
+                match socket.recv_msg(DONTWAIT) {
+                    Ok(message) => return Ok(Some(message)),
+                    Err(zmq::Error::EAGAIN) => break,
+                    Err(zmq::Error::EINTR) => {}
+                    Err(error) => return Err(Error::zmq(format!("receive from {}", self.target))(error)),
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn receipt(&mut self, number: u64, now: Instant) {
@@ -265,13 +379,14 @@ impl Link {
             return;
         }
         if flow.is_empty() {
-            for flow in &self.flows {
+            for flow in self.flows.iter_mut().filter(|flow| flow.succeeding) {
                 // A flow that the portal didn't name: it took nothing beyond what it gave receipts for.
                 flow.slot.add_written_off(flow.slot.under_way());
+                flow.succeeding = false;
             }
             self.state = State::Open;
             self.patient_since = Instant::now();
-        } else if let Some(flow) = self.flows.iter().find(|known| known.name == flow) {
+        } else if let Some(flow) = self.flows.iter().find(|known| known.name == flow && known.succeeding) {
             let taken = accepted.clamp(flow.slot.done(), flow.slot.sent() - flow.slot.written_off());
             flow.slot.set_done(taken);
         }
@@ -287,8 +402,8 @@ impl Link {
         !self.kept.is_empty() || self.state == State::Succeeding
     }
 
-    /// The socket, to poll for what the portal says.
-    pub fn socket(&self) -> &Socket {
-        &self.socket
+    /// The sockets, to poll for what the portal says.
+    pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.socket.iter().chain(self.former.iter().map(|former| &former.socket))
     }
 }

@@ -1,4 +1,6 @@
 //! The sending side of a process: each output flow to its consumers' inboxes or, by the guide, to portals.
+//!
+//! It is made by adopting a wiring and a guide, and adopts others while it lives: channels and links that both have go on.
 
 use std::time::Instant;
 
@@ -9,7 +11,7 @@ use crate::{
     guide::{FlowGuide, Guide, ServerIndex},
     link::{FlowIndex, Link},
     outlet::{Outlet, Route},
-    page::Page,
+    page::{Kind as SlotKind, Page},
     wire::{MAX_KEY, RecordRef},
     wiring::{Output, Place, Wiring},
 };
@@ -20,6 +22,7 @@ pub struct Outbox {
     outputs: Vec<Way>,
     outlet: Outlet,
     links: Links,
+    revision: u64,
 }
 
 struct Way {
@@ -61,18 +64,28 @@ impl Links {
         let target = format!("{server}/{}", flow.portal);
         let endpoints = guide.portals.get(server).and_then(|portals| portals.get(&flow.portal));
         let Some(endpoints) = endpoints else {
-            return Err(Error::File {
-                path: "guide.json".into(),
-                reason: format!("no portal {target} for flow {name}"),
-            });
+            return Err(no_portal(name, &target));
         };
         let known = self.links.iter().position(|link| link.target() == target);
         let index = known.unwrap_or(self.links.len());
-        if known.is_none() {
-            self.links.push(Link::connect(context, &endpoints.links, &target, &self.own_name, self.incarnation)?);
+        match known {
+            Some(index) => self.links[index].reach(context, &endpoints.links)?,
+            None => {
+                self.links.push(Link::connect(context, &endpoints.links, &target, &self.own_name, self.incarnation)?);
+            }
         }
         let flow = self.links[index].add(page, name, flow.version)?;
         Ok((index, flow))
+    }
+
+    /// Forgets which flows the wiring has on which link; [`Links::add`] says it again.
+    pub fn begin_rewiring(&mut self) {
+        self.links.iter_mut().for_each(Link::begin_rewiring);
+    }
+
+    /// Whether what was sent by older versions of the guide has receipts.
+    pub fn are_flushed(&self) -> bool {
+        self.links.iter().all(Link::is_flushed)
     }
 
     /// The links.
@@ -103,6 +116,39 @@ impl Guide {
     }
 }
 
+/// What the guide says of an output, if it is guided.
+fn guided<'a>(output: &Output, guide: &'a Guide) -> Option<&'a FlowGuide> {
+    output.key.as_ref().and_then(|_| guide.flows.get(&output.flow))
+}
+
+/// Adds the slots of all edges to the page, so that nothing can fail for want of one when half of the way is gone.
+fn add_edges(wiring: &Wiring, guide: &Guide, page: &Page) -> Result<()> {
+    let add =
+        |kind: SlotKind, name: String| page.slot(kind, &name).map(drop).map_err(Error::io(format!("add edge {name}")));
+    for output in &wiring.outputs {
+        let Output { flow, consumers, .. } = output;
+        let Some(flow_guide) = guided(output, guide) else {
+            for receiver in consumers.iter().flat_map(|consumer| &consumer.receivers) {
+                add(SlotKind::Sent, format!("{flow}>{}", receiver.process))?;
+            }
+            continue;
+        };
+        for server in guide.owners(flow_guide) {
+            let server = &guide.servers[usize::from(server)];
+            let portal = &flow_guide.portal;
+            if !guide.portals.get(server).is_some_and(|portals| portals.contains_key(portal)) {
+                return Err(no_portal(flow, &format!("{server}/{portal}")));
+            }
+            add(SlotKind::Link, format!("{flow}>{server}/{portal}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn no_portal(flow: &str, target: &str) -> Error {
+    Error::File { path: "guide.json".into(), reason: format!("no portal {target} for flow {flow}") }
+}
+
 impl Outbox {
     /// Connects all outputs of a process.
     pub fn connect(
@@ -113,30 +159,67 @@ impl Outbox {
         page: &Page,
         incarnation: u64,
     ) -> Result<Self> {
-        let mut outlet = Outlet::new(place, incarnation);
-        let mut links = Links::new(place, incarnation);
+        let outlet = Outlet::new(place, incarnation);
+        let links = Links::new(place, incarnation);
+        let mut outbox = Self { guide: guide.clone(), outputs: Vec::new(), outlet, links, revision: 0 };
+        outbox.adopt(context, place, wiring, guide, page)?;
+        Ok(outbox)
+    }
+
+    /// Goes on with another wiring and guide. What has been sent by an older version of a flow's guide is
+    /// [flushed](Outbox::is_flushed) once it has receipts.
+    ///
+    /// # Errors
+    /// If the guide has no portal for a flow, or the page no room for its edges: nothing has changed then. If ZeroMQ
+    /// refuses a socket, the process can't go on.
+    pub fn adopt(
+        &mut self,
+        context: &Context,
+        place: &Place,
+        wiring: &Wiring,
+        guide: Guide,
+        page: &Page,
+    ) -> Result<()> {
+        add_edges(wiring, &guide, page)?;
+        self.outlet.begin_rewiring();
+        self.links.begin_rewiring();
         let mut outputs = Vec::with_capacity(wiring.outputs.len());
         for output in &wiring.outputs {
-            let to = match guide.flows.get(&output.flow) {
-                Some(flow) if output.key.is_some() => {
+            let to = match guided(output, &guide) {
+                Some(flow) => {
                     let mut by_server = vec![None; guide.servers.len()];
                     for server in guide.owners(flow) {
-                        let link = links.add(context, page, &guide, (&output.flow, flow), server)?;
+                        let link = self.links.add(context, page, &guide, (&output.flow, flow), server)?;
                         by_server[usize::from(server)] = Some(link);
                     }
                     To::Portals(flow.clone(), by_server)
                 }
-                _ => To::Inboxes(
+                None => To::Inboxes(
                     output
                         .consumers
                         .iter()
-                        .map(|consumer| outlet.add(context, place, page, &output.flow, consumer))
+                        .map(|consumer| self.outlet.add(context, place, page, &output.flow, consumer))
                         .collect::<Result<_>>()?,
                 ),
             };
             outputs.push(Way { output: output.clone(), to });
         }
-        Ok(Self { guide, outputs, outlet, links })
+        self.outlet.end_rewiring()?;
+        self.outputs = outputs;
+        self.guide = guide;
+        self.revision += 1;
+        Ok(())
+    }
+
+    /// Whether what was sent by older versions of the guide has receipts.
+    pub fn is_flushed(&self) -> bool {
+        self.links.are_flushed()
+    }
+
+    /// How many wirings it has adopted: an index from [`Outbox::find`] is good for one of them.
+    #[inline]
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The output flow of this name.

@@ -7,6 +7,9 @@
 //! When a receiver has been replaced, each channel puts a **fence** behind what it has sent, again until the new
 //! incarnation confirms it in its page: what went before has then arrived or is lost. When this process has itself
 //! replaced one that left records under way, it announces its **succession** in the same way.
+//!
+//! The wiring may change: a channel that it has before and after stays as it is, with another share; one that it doesn't
+//! have any more sends what is in its batch, and its place is given to another once the receiver has settled it.
 
 use std::{
     path::PathBuf,
@@ -33,7 +36,8 @@ const SPREAD_SEED: u64 = 1;
 
 struct Peer {
     process: String,
-    socket: Socket,
+    /// `None` while no channel leads there.
+    socket: Option<Socket>,
     page_path: PathBuf,
     page: Option<Page>,
     bound: u64,
@@ -46,10 +50,26 @@ impl Peer {
         }
         self.page.as_ref()
     }
+
+    fn send(&self, message: Vec<u8>) -> Result<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        socket.send(message, DONTWAIT).map_err(Error::zmq(format!("send to {}", self.process)))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// The wiring has it.
+    Wanted,
+    /// The wiring doesn't have it any more; the receiver still has records of it.
+    Leaving,
+    /// Nothing is left of it.
+    Gone,
 }
 
 struct Channel {
     peer: usize,
+    used: Use,
     flow: String,
     sent: Slot,
     done: Option<Slot>,
@@ -114,22 +134,39 @@ impl Outlet {
         flow: &str,
         receiver: &Receiver,
     ) -> Result<ChannelIndex> {
+        let share = receiver.share.max(1);
         let peer = self.peer(context, place, &receiver.process)?;
+        let is_known = |channel: &Channel| channel.used != Use::Gone && channel.peer == peer && channel.flow == flow;
+        if let Some(index) = self.channels.iter().position(is_known) {
+            self.channels[index].used = Use::Wanted;
+            self.channels[index].share = share;
+            return Ok(index);
+        }
         let name = format!("{flow}>{}", receiver.process);
         let sent = page.slot(SlotKind::Sent, &name).map_err(Error::io(format!("add edge {name}")))?;
-        self.channels.push(Channel {
+        let channel = Channel {
             peer,
+            used: Use::Wanted,
             flow: flow.to_owned(),
             batch: Batch::new(&self.own_name, flow, self.incarnation, 0),
             sent,
             done: None,
-            share: receiver.share.max(1),
+            share,
             settled: 0,
             next_number: 1,
             succession: None,
             fence: None,
-        });
-        let index = self.channels.len() - 1;
+        };
+        let index = match self.channels.iter().position(|channel| channel.used == Use::Gone) {
+            Some(index) => {
+                self.channels[index] = channel;
+                index
+            }
+            None => {
+                self.channels.push(channel);
+                self.channels.len() - 1
+            }
+        };
         let under_way = self.channels[index].sent.sent() - self.settled(index);
         if under_way > 0 {
             self.channels[index].succession = Some(self.channels[index].sent.sent());
@@ -138,19 +175,54 @@ impl Outlet {
     }
 
     fn peer(&mut self, context: &Context, place: &Place, process: &str) -> Result<usize> {
-        if let Some(index) = self.peers.iter().position(|peer| peer.process == process) {
-            return Ok(index);
+        let known = self.peers.iter().position(|peer| peer.process == process);
+        let index = known.unwrap_or(self.peers.len());
+        if known.is_none() {
+            self.peers.push(Peer {
+                process: process.to_owned(),
+                socket: None,
+                page_path: place.page(process),
+                page: None,
+                bound: 0,
+            });
         }
-        let mut peer = Peer {
-            process: process.to_owned(),
-            socket: socket::to_inbox(context, &place.inbox(process))?,
-            page_path: place.page(process),
-            page: None,
-            bound: 0,
-        };
-        peer.bound = peer.page().map_or(0, Page::bound);
-        self.peers.push(peer);
-        Ok(self.peers.len() - 1)
+        let peer = &mut self.peers[index];
+        if peer.socket.is_none() {
+            peer.socket = Some(socket::to_inbox(context, &place.inbox(process))?);
+            peer.page = None;
+            peer.bound = peer.page().map_or(0, Page::bound);
+        }
+        Ok(index)
+    }
+
+    /// Forgets which channels the wiring has; [`Outlet::add`] says it again, and [`Outlet::end_rewiring`] that it has.
+    pub fn begin_rewiring(&mut self) {
+        for channel in self.channels.iter_mut().filter(|channel| channel.used == Use::Wanted) {
+            channel.used = Use::Leaving;
+        }
+    }
+
+    /// Sends what is in batches of channels that the wiring doesn't have any more.
+    pub fn end_rewiring(&mut self) -> Result<()> {
+        let leaving = |outlet: &Self, index: ChannelIndex| outlet.channels[index].used == Use::Leaving;
+        (0..self.channels.len()).try_for_each(|index| if leaving(self, index) { self.flush(index) } else { Ok(()) })
+    }
+
+    /// Gives up channels that are leaving and have been settled, and sockets that no channel needs.
+    fn give_up_what_is_done(&mut self) {
+        if self.channels.iter().all(|channel| channel.used == Use::Wanted) {
+            return;
+        }
+        for channel in &mut self.channels {
+            if channel.used == Use::Leaving && channel.batch.is_empty() && channel.settled == channel.sent.sent() {
+                channel.used = Use::Gone;
+            }
+        }
+        for (index, peer) in self.peers.iter_mut().enumerate() {
+            if !self.channels.iter().any(|channel| channel.peer == index && channel.used != Use::Gone) {
+                peer.socket = None;
+            }
+        }
     }
 
     /// What the receiver has settled of this channel: done or written off.
@@ -220,8 +292,7 @@ impl Outlet {
         let number = channel.next_number;
         channel.next_number += u64::from(channel.batch.count());
         let message = channel.batch.take(number);
-        let peer = &self.peers[channel.peer];
-        peer.socket.send(message, DONTWAIT).map_err(Error::zmq(format!("send to {}", peer.process)))
+        self.peers[channel.peer].send(message)
     }
 
     /// Sends what is in batches.
@@ -250,6 +321,9 @@ impl Outlet {
         }
         self.looked = now;
         for index in 0..self.peers.len() {
+            if self.peers[index].socket.is_none() {
+                continue;
+            }
             let bound = self.peers[index].page().map_or(0, Page::bound);
             let before = std::mem::replace(&mut self.peers[index].bound, bound);
             if bound != before {
@@ -259,10 +333,14 @@ impl Outlet {
             }
         }
         for index in 0..self.channels.len() {
+            if self.channels[index].used == Use::Gone {
+                continue;
+            }
             self.settled(index);
             self.repeat_fence(index)?;
             self.repeat_succession(index)?;
         }
+        self.give_up_what_is_done();
         Ok(())
     }
 
@@ -299,13 +377,15 @@ impl Outlet {
             version,
             count: 0,
         };
-        let peer = &self.peers[channel.peer];
-        peer.socket.send(header.message(), DONTWAIT).map_err(Error::zmq(format!("send to {}", peer.process)))
+        self.peers[channel.peer].send(header.message())
     }
 
-    /// Whether receivers have settled everything that was ever put on any channel.
+    /// Whether receivers have settled everything that was ever put on any channel of the wiring. (A receiver that has
+    /// left it may be gone; that it had nothing in hand was seen to before.)
     pub fn all_settled(&mut self) -> bool {
-        (0..self.channels.len()).all(|index| self.settled(index) == self.channels[index].sent.sent())
+        (0..self.channels.len()).all(|index| {
+            self.channels[index].used != Use::Wanted || self.settled(index) == self.channels[index].sent.sent()
+        })
     }
 }
 

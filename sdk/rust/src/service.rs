@@ -1,7 +1,8 @@
 //! The service thread of a process: control, receipts, and batches that have waited long enough.
 //!
 //! It exists so that control never waits behind data, and so that a handler that takes long doesn't sit on finished
-//! work. It shares the outbox with the program's own thread, behind a lock that neither holds while it waits.
+//! work. It shares the outbox with the program's own thread, behind a lock that neither holds while it waits. It also
+//! adopts a new wiring, whatever the program is at; the program's thread sees it when it next sends or receives.
 
 use std::{
     io::{self, Read, Write},
@@ -11,8 +12,8 @@ use std::{
     },
     path::PathBuf,
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -25,9 +26,13 @@ use nix::{
 use crate::{
     control::{Envelope, FromProcess, ToProcess},
     error::{Error, Result},
+    guide::Guide,
     outbox::Outbox,
     page::Page,
+    stage::{read_guide, read_placed},
+    wiring::Placed,
 };
+use zmq::Context;
 
 /// How long the oldest record of a batch may wait.
 const BATCH_WAITS: Duration = Duration::from_millis(1);
@@ -41,6 +46,9 @@ const LONGEST_LINE: usize = 1 << 20;
 /// What the program's thread and the service share.
 pub struct Shared {
     outbox: Mutex<Outbox>,
+    /// What the outbox lives by. Changes together with the outbox, behind the outbox's lock.
+    placed: Mutex<Arc<Placed>>,
+    revision: AtomicU64,
     /// The process's page.
     pub page: Page,
     stopping: AtomicBool,
@@ -56,14 +64,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Shares an outbox.
-    pub fn new(outbox: Outbox, page: Page) -> Result<Self> {
+    /// Shares an outbox that lives by `placed`.
+    pub fn new(outbox: Outbox, placed: Placed, page: Page) -> Result<Self> {
         let event = || {
             EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
                 .map_err(|error| Error::io("make an eventfd")(error.into()))
         };
         Ok(Self {
+            revision: AtomicU64::new(outbox.revision()),
             outbox: Mutex::new(outbox),
+            placed: Mutex::new(Arc::new(placed)),
             page,
             stopping: AtomicBool::new(false),
             finishing: AtomicBool::new(false),
@@ -82,6 +92,18 @@ impl Shared {
     #[inline]
     pub fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many wirings the outbox has adopted.
+    #[inline]
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// What the outbox lives by now, and which of its wirings that is.
+    pub fn placed(&self) -> (Arc<Placed>, u64) {
+        let outbox = self.outbox();
+        (Arc::clone(&self.placed.lock().unwrap_or_else(PoisonError::into_inner)), outbox.revision())
     }
 
     /// Whether the process has been asked to stop.
@@ -163,12 +185,28 @@ pub struct Control {
     tried: Option<Instant>,
     received: Vec<u8>,
     ready: bool,
+    flushed: bool,
 }
 
 impl Control {
     /// A connection to be made to the launcher's socket at `path`.
     pub fn new(path: PathBuf, process: String, generation: u64, incarnation: u64) -> Self {
-        Self { path, process, generation, incarnation, stream: None, tried: None, received: Vec::new(), ready: false }
+        Self {
+            path,
+            process,
+            generation,
+            incarnation,
+            stream: None,
+            tried: None,
+            received: Vec::new(),
+            ready: false,
+            flushed: false,
+        }
+    }
+
+    /// The generation that the process lives by.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Connects if there is no connection and the last try was long enough ago.
@@ -183,9 +221,16 @@ impl Control {
         }
         self.received.clear();
         self.stream = Some(stream);
-        self.say(FromProcess::Hello { process: self.process.clone(), pid: nix::unistd::getpid().as_raw() });
+        self.say(FromProcess::Hello {
+            process: self.process.clone(),
+            pid: nix::unistd::getpid().as_raw(),
+            ready: self.ready,
+        });
         if self.ready {
             self.say(FromProcess::Ready);
+        }
+        if self.flushed {
+            self.say(FromProcess::Flushed { generation: self.generation });
         }
     }
 
@@ -193,6 +238,29 @@ impl Control {
     pub fn say_ready(&mut self) {
         self.ready = true;
         self.say(FromProcess::Ready);
+    }
+
+    /// Says that the process lives by another generation's plan from now on.
+    pub fn say_adopted(&mut self, generation: u64) {
+        if generation != self.generation {
+            self.generation = generation;
+            self.flushed = false;
+        }
+        self.say(FromProcess::Adopted { generation });
+        if self.flushed {
+            self.say(FromProcess::Flushed { generation });
+        }
+    }
+
+    /// Whether it has been said that what was sent by older guides has receipts.
+    pub fn is_flushed(&self) -> bool {
+        self.flushed
+    }
+
+    /// Says that what was sent by older guides has receipts, now and after every reconnection.
+    pub fn say_flushed(&mut self) {
+        self.flushed = true;
+        self.say(FromProcess::Flushed { generation: self.generation });
     }
 
     /// Says something. If the launcher is away it isn't heard; the page says what matters then.
@@ -241,15 +309,15 @@ impl Control {
     }
 }
 
-/// Runs the service until [`Shared::end`].
-pub fn run(shared: &Shared, mut control: Control, term: &AtomicBool) {
+/// Runs the service until [`Shared::end`]. `context` is where sockets of later wirings are made.
+pub fn run(shared: &Shared, context: &Context, mut control: Control, term: &AtomicBool) {
     control.connect(Instant::now());
     control.say_ready();
     while !shared.ended.load(Ordering::Acquire) {
         let now = Instant::now();
         control.connect(now);
         for message in control.hear() {
-            obey(shared, &mut control, &message);
+            obey(shared, context, &mut control, &message);
         }
         if term.load(Ordering::Acquire) && !shared.stopping() {
             shared.stop();
@@ -259,8 +327,17 @@ pub fn run(shared: &Shared, mut control: Control, term: &AtomicBool) {
         }
         shared.service_sleeps.store(true, Ordering::SeqCst);
         let limit = now.checked_sub(BATCH_WAITS).unwrap_or(now);
-        let busy = match shared.outbox().tend(limit, now) {
-            Ok(busy) => busy,
+        let tended = {
+            let mut outbox = shared.outbox();
+            outbox.tend(limit, now).map(|busy| (busy, control.is_flushed() || outbox.is_flushed()))
+        };
+        let busy = match tended {
+            Ok((busy, flushed)) => {
+                if flushed && !control.is_flushed() {
+                    control.say_flushed();
+                }
+                busy
+            }
             Err(error) => {
                 *shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 shared.stop();
@@ -286,9 +363,9 @@ fn wait(shared: &Shared, control: &Control, at_most: Duration) {
     let _ = shared.wake_service.read();
 }
 
-fn obey(shared: &Shared, control: &mut Control, message: &ToProcess) {
+fn obey(shared: &Shared, context: &Context, control: &mut Control, message: &ToProcess) {
     match *message {
-        ToProcess::Gate { closed } => {
+        ToProcess::Gate { closed, .. } => {
             {
                 let mut gate = shared.gate.lock().unwrap_or_else(PoisonError::into_inner);
                 *gate = closed;
@@ -306,5 +383,48 @@ fn obey(shared: &Shared, control: &mut Control, message: &ToProcess) {
             let _ = shared.wake_program.write(1);
         }
         ToProcess::Stop => shared.stop(),
+        ToProcess::Adopt { generation } if generation < control.generation() => {}
+        ToProcess::Adopt { generation } => {
+            let adopted = if generation == control.generation() { Ok(()) } else { adopt(shared, context, generation) };
+            match adopted {
+                Ok(()) => control.say_adopted(generation),
+                Err(text) => control.say(FromProcess::Refused { generation, text }),
+            }
+        }
+        // Only portals have anything to hand over.
+        ToProcess::HandOver { generation } => control.say(FromProcess::HandedOver { generation }),
+        ToProcess::Settle { generation } => control.say(FromProcess::Settled { generation }),
     }
+}
+
+/// Reads what the launcher has put in the place of the wiring, and the guide that it names.
+///
+/// # Errors
+/// In words for a person, if they can't be used or are of another generation.
+pub fn read_next(placed: &Placed, generation: u64) -> std::result::Result<(Placed, Guide), String> {
+    let next = read_placed(&placed.place.wiring()).map_err(|error| error.to_string())?;
+    if next.place.generation != generation {
+        return Err(format!(
+            "{} is of generation {}, not {generation}",
+            placed.place.wiring().display(),
+            next.place.generation
+        ));
+    }
+    let guide = read_guide(&next.place.guide).map_err(|error| error.to_string())?;
+    Ok((next, guide))
+}
+
+fn adopt(shared: &Shared, context: &Context, generation: u64) -> std::result::Result<(), String> {
+    let (before, _) = shared.placed();
+    let (next, guide) = read_next(&before, generation)?;
+    if next.wiring.inputs.is_empty() != before.wiring.inputs.is_empty() {
+        return Err("a source that becomes another stage, or the other way, must be started again".to_owned());
+    }
+    let mut outbox = shared.outbox();
+    outbox
+        .adopt(context, &next.place, &next.wiring, guide, &shared.page)
+        .map_err(|error| format!("the new wiring can't be used: {error}"))?;
+    *shared.placed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    shared.revision.store(outbox.revision(), Ordering::Release);
+    Ok(())
 }

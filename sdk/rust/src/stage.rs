@@ -44,8 +44,9 @@ const DEAD_LETTERS: u64 = 16 * 1024 * 1024;
 /// A record counts as done when the next one is asked for; by then all that it caused must have been sent. A stage
 /// without inputs is a source: it sends, finishes, and exits with status 0 when it has no more.
 pub struct Stage {
-    place: Place,
-    wiring: Wiring,
+    placed: Arc<Placed>,
+    /// Which of the outbox's wirings `placed` is.
+    revision: u64,
     shared: Arc<Shared>,
     service: Option<JoinHandle<()>>,
     inbox: Option<Inbox>,
@@ -131,19 +132,23 @@ impl Stage {
         let outbox = Outbox::connect(&context, &place, &wiring, guide, &page, incarnation)?;
         let is_source = wiring.inputs.is_empty();
         let inbox = if is_source { None } else { Some(Inbox::bind(&context, &place, &page, incarnation)?) };
-        let shared = Arc::new(Shared::new(outbox, page.clone())?);
+        let placed = Placed { format: wiring::FORMAT, place, wiring };
+        let shared = Arc::new(Shared::new(outbox, placed, page.clone())?);
+        let (placed, revision) = shared.placed();
+        let place = &placed.place;
         let control = Control::new(place.control(), place.process.clone(), place.generation, incarnation);
         let service = {
             let shared = Arc::clone(&shared);
             let term = Arc::clone(term);
-            let run = move || service::run(&shared, control, &term);
+            let context = context.clone();
+            let run = move || service::run(&shared, &context, control, &term);
             std::thread::Builder::new().name("waldo".to_owned()).spawn(run).map_err(Error::io("start a thread"))?
         };
         page.set_ready();
         Ok(Self {
-            dead: vec![None; wiring.outputs.len()],
-            place,
-            wiring,
+            dead: vec![None; placed.wiring.outputs.len()],
+            placed,
+            revision,
             shared,
             service: Some(service),
             inbox,
@@ -157,12 +162,19 @@ impl Stage {
 
     /// Where this process runs.
     pub fn place(&self) -> &Place {
-        &self.place
+        &self.placed.place
     }
 
-    /// Whom this process talks to.
+    /// Whom this process talks to. A rollout may change it; the change is seen after the next call that sends or
+    /// receives.
     pub fn wiring(&self) -> &Wiring {
-        &self.wiring
+        &self.placed.wiring
+    }
+
+    /// Takes over what the service has adopted since the last time.
+    fn follow(&mut self) {
+        (self.placed, self.revision) = self.shared.placed();
+        self.dead = vec![None; self.placed.wiring.outputs.len()];
     }
 
     /// The process's counters page.
@@ -172,7 +184,7 @@ impl Stage {
 
     /// Where to keep what must outlive the process.
     pub fn state_directory(&self) -> &Path {
-        &self.place.state
+        &self.placed.place.state
     }
 
     /// The next record; waits for one. `None` once the stage is asked to stop and its inbox is dry.
@@ -204,6 +216,9 @@ impl Stage {
         self.passes.clear();
         if let Some(failure) = self.shared.take_failure() {
             return Err(failure);
+        }
+        if self.shared.revision() != self.revision {
+            self.follow();
         }
         self.flush()?;
         Ok(None)
@@ -278,13 +293,24 @@ impl Stage {
     /// If the stage doesn't send this flow, the record is too large, or it has no key; [`Error::Stopped`] for a source
     /// that is asked to stop.
     pub fn send(&mut self, flow: &str, key: &[u8], payload: &[u8]) -> Result<()> {
-        let index = self.wiring.outputs.iter().position(|output| output.flow == flow);
+        // Once more for each wiring that is adopted in between: it may have another key rule, or not have the flow.
+        while !self.send_by_this_wiring(flow, key, payload)? {
+            self.follow();
+        }
+        Ok(())
+    }
+
+    /// Answers whether it has been sent; if not, there is a newer wiring.
+    fn send_by_this_wiring(&mut self, flow: &str, key: &[u8], payload: &[u8]) -> Result<bool> {
+        if self.shared.revision() != self.revision {
+            return Ok(false);
+        }
+        let index = self.placed.wiring.outputs.iter().position(|output| output.flow == flow);
         let Some(index) = index else {
             // For the words of the error.
-            self.shared.outbox().find(flow)?;
-            return Ok(());
+            return self.shared.outbox().find(flow).map(|_| false);
         };
-        let output = &self.wiring.outputs[index];
+        let output = &self.placed.wiring.outputs[index];
         let found = match &output.key {
             None | Some(KeyRule::Sender) => None,
             Some(rule) => rule.find(payload).map_err(|reason| Error::NoKey { flow: flow.to_owned(), reason })?,
@@ -292,7 +318,7 @@ impl Stage {
         let found = found.map(std::borrow::Cow::into_owned);
         let key = found.as_deref().unwrap_or(key);
         if !self.count_passes(index) {
-            return self.bury(index, key, payload);
+            return self.bury(index, key, payload).map(|()| true);
         }
         let shared = Arc::clone(&self.shared);
         let mut pause = Pause::new();
@@ -306,6 +332,9 @@ impl Stage {
             let record = RecordRef { key, payload, passes: Passes::from_bytes(&self.new_passes) };
             {
                 let mut outbox = shared.outbox();
+                if outbox.revision() != self.revision {
+                    return Ok(false);
+                }
                 // The gate may have closed since: who closes it waits for this lock before saying so.
                 if !(self.is_source && shared.gate_closed()) {
                     if pause.is_fresh() {
@@ -331,14 +360,14 @@ impl Stage {
         if self.is_source {
             shared.page.beat();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Works out how often a record on this output has gone round its loops; answers whether it still may.
     fn count_passes(&mut self, output: usize) -> bool {
         self.new_passes.clear();
         let before = Passes::from_bytes(&self.passes);
-        for step in &self.wiring.outputs[output].loops {
+        for step in &self.placed.wiring.outputs[output].loops {
             let passes = before.of(step.id).saturating_add(u16::from(step.first));
             if passes > step.passes {
                 return false;
@@ -352,7 +381,7 @@ impl Stage {
     }
 
     fn bury(&mut self, output: usize, key: &[u8], payload: &[u8]) -> Result<()> {
-        let flow = &self.wiring.outputs[output].flow;
+        let flow = &self.placed.wiring.outputs[output].flow;
         if self.dead[output].is_none() {
             let name = format!("dead {flow}");
             self.dead[output] = Some(self.shared.page.slot(SlotKind::Count, &name).map_err(Error::io(name))?);
@@ -361,7 +390,7 @@ impl Stage {
             count.add_done(1);
         }
         // It has been counted. That it can't be kept (a full disk) is no reason to stop the stage.
-        if let Err(error) = keep_dead(&self.place.state.join("dead-letters"), &ack::line(flow, key, payload)) {
+        if let Err(error) = keep_dead(&self.placed.place.state.join("dead-letters"), &ack::line(flow, key, payload)) {
             eprintln!("waldo: a dead letter of flow {flow} could not be kept: {error}");
         }
         Ok(())

@@ -15,9 +15,9 @@
 //!
 //! ```text
 //!  0  length of payload u32    8  loops × (loop id u16, passes u16)
-//!  4  length of key u16           key
-//!  6  loops u8                    payload
-//!  7  zero
+//!  4  length of key u16           only for
+//!  6  loops u8                    key
+//!  7  length of "only for" u8     payload
 //! ```
 //!
 //! What `number` means depends on the [`Kind`]. `docs/protocol.md` tells who sends which kind when.
@@ -189,6 +189,11 @@ pub fn set_number_and_count(message: &mut [u8], number: u64, count: u32) {
     message[32..36].copy_from_slice(&count.to_le_bytes());
 }
 
+/// Writes the version of the guide into a message that begins with a header.
+pub fn set_version(message: &mut [u8], version: u64) {
+    message[24..32].copy_from_slice(&version.to_le_bytes());
+}
+
 /// How often a record went round each loop that it is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passes<'a>(&'a [u8]);
@@ -240,7 +245,8 @@ pub fn read_record(message: &[u8], at: usize) -> Result<(RecordRef<'_>, usize), 
     let payload_length = u32_at(message, at) as usize;
     let key_length = usize::from(u16_at(message, at + 4));
     let passes_at = at + RECORD_HEADER;
-    let key_at = passes_at + 4 * usize::from(message[at + 6]);
+    let only_for_at = passes_at + 4 * usize::from(message[at + 6]);
+    let key_at = only_for_at + usize::from(message[at + 7]);
     let payload_at = key_at + key_length;
     let end = payload_at + payload_length;
     if message.len() < end {
@@ -249,9 +255,35 @@ pub fn read_record(message: &[u8], at: usize) -> Result<(RecordRef<'_>, usize), 
     let record = RecordRef {
         key: &message[key_at..payload_at],
         payload: &message[payload_at..end],
-        passes: Passes(&message[passes_at..key_at]),
+        passes: Passes(&message[passes_at..only_for_at]),
     };
     Ok((record, end))
+}
+
+/// The consumer that the record at `at` is only for; empty if it is for all. A portal says so of a record that it hands
+/// over while only some of the consumers of its flow have had it.
+///
+/// # Panics
+/// If [`read_record`] hasn't read a record there.
+#[inline]
+pub fn only_for(message: &[u8], at: usize) -> &[u8] {
+    let from = at + RECORD_HEADER + 4 * usize::from(message[at + 6]);
+    &message[from..from + usize::from(message[at + 7])]
+}
+
+/// Appends the record that stands in `record` as on the wire, to be only for this consumer, or for all if `consumer` is
+/// empty.
+///
+/// # Panics
+/// If [`read_record`] doesn't read a record there, or the consumer's name is longer than 255 bytes.
+pub fn write_only_for(into: &mut Vec<u8>, record: &[u8], consumer: &[u8]) {
+    let before = only_for(record, 0);
+    let from = RECORD_HEADER + 4 * usize::from(record[6]);
+    let at = into.len();
+    into.extend_from_slice(&record[..from]);
+    into.extend_from_slice(consumer);
+    into.extend_from_slice(&record[from + before.len()..]);
+    into[at + 7] = u8::try_from(consumer.len()).expect("a stage's name fits in 255 bytes");
 }
 
 /// Appends a record.
@@ -325,6 +357,21 @@ mod tests {
                 let _ = check_records(&message, at, header.count);
             }
         }
+    }
+
+    #[test]
+    fn a_record_for_one_consumer_stays_the_same_record() {
+        let (mut plain, mut marked, mut again, mut cleared) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let record = RecordRef { key: b"key", payload: b"payload", passes: Passes::from_bytes(&[1, 0, 2, 0]) };
+        write_record(&mut plain, record);
+        write_only_for(&mut marked, &plain, b"score");
+        write_only_for(&mut again, &marked, b"page");
+        write_only_for(&mut cleared, &again, b"");
+        for (bytes, consumer) in [(&plain, &b""[..]), (&marked, b"score"), (&again, b"page"), (&cleared, b"")] {
+            assert_eq!(read_record(bytes, 0).unwrap(), (record, bytes.len()));
+            assert_eq!(only_for(bytes, 0), consumer);
+        }
+        assert_eq!(cleared, plain);
     }
 
     #[test]

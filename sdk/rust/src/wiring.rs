@@ -217,6 +217,11 @@ impl Place {
         self.directory(process).join("page")
     }
 
+    /// The wiring of the process.
+    pub fn wiring(&self) -> PathBuf {
+        self.directory(&self.process).join("wiring.json")
+    }
+
     /// The launcher's control socket for processes.
     pub fn control(&self) -> PathBuf {
         self.run.join("processes.sock")

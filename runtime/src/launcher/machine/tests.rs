@@ -47,7 +47,7 @@ fn start(process: ProcessIndex, incarnation: u64) -> Effect {
     Effect::Start { process, incarnation }
 }
 
-const CLOSE: ToProcess = ToProcess::Gate { closed: true };
+const CLOSE: ToProcess = ToProcess::gate(true);
 
 impl Server {
     fn new() -> Self {
@@ -98,7 +98,7 @@ impl Server {
     #[track_caller]
     fn becomes_ready(&mut self, process: ProcessIndex, pid: i32, expected: impl IntoIterator<Item = Effect>) {
         self.on(Event::Started { process, pid }, []);
-        self.says(process, FromProcess::Hello { process: String::new(), pid }, []);
+        self.says(process, FromProcess::Hello { process: String::new(), pid, ready: false }, []);
         self.says(process, FromProcess::Ready, expected);
     }
 
@@ -342,7 +342,7 @@ fn a_gate_is_told_to_sources_and_portals_and_to_those_that_come_back() {
     server.ends(FEED, Ended::Status(1), [start(FEED, 2)]);
     assert!(!server.machine.processes()[FEED.0].gate_closed);
     server.becomes_ready(FEED, 20, [tell(FEED, CLOSE)]);
-    let open = ToProcess::Gate { closed: false };
+    let open = ToProcess::gate(false);
     server.on(Event::Gate { closed: false }, [tell(RELAY, open.clone()), tell(FEED, open)]);
 }
 
