@@ -22,7 +22,7 @@ pub struct Account {
     pub received: u64,
     /// Records that portals keep in their spools.
     pub held: u64,
-    /// Records that were given another owner by a rollout.
+    /// Records that were held in a portal and given another owner by a rollout, each consumer's copy.
     pub reguided: u64,
     /// Records that were lost, at most; also those that a filter had received and lost.
     pub lost: u64,
@@ -122,6 +122,7 @@ fn book(accounts: &mut BTreeMap<String, Account>, role: Role, entry: &Entry, whe
         }
         Kind::Count => match entry.name.split_once(' ') {
             Some(("clients", flow)) => account(flow, &|account| account.sent += entry.done),
+            Some(("reguided", flow)) => account(flow, &|account| account.reguided += entry.done),
             Some(("resumed", flow)) => account(flow, &|account| account.resumed += entry.done),
             Some(("dead", flow)) => account(flow, &|account| account.dead += entry.done),
             Some(("rejected", flow)) => account(flow, &|account| account.rejected += entry.done),

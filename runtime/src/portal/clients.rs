@@ -5,17 +5,42 @@
 use std::sync::Arc;
 
 use waldo_sdk::{
-    Result,
+    Result, socket,
     wire::{self, RecordRef},
+    wiring::Doors,
 };
 
-use super::{Portal, ROUND};
+use super::{Portal, ROUND, entrance::raise_greatest, flow::From, greatest_message};
 use crate::spool::Bytes;
 
 /// How many bytes are taken from clients in a round: they become one block.
 const ROUND_BYTES: usize = 256 * 1024;
 
 impl Portal {
+    /// Opens the door for clients that the wiring has, if it isn't open.
+    pub(super) fn bind_clients(&mut self, doors: &Doors) -> Result<()> {
+        let Some(endpoint) = &doors.clients else { return Ok(()) };
+        match &self.clients {
+            Some(_) if self.doors.clients.as_ref() == Some(endpoint) => Ok(()),
+            Some(clients) => {
+                let doing = || format!("bind {endpoint}");
+                clients.bind(endpoint).map_err(|source| waldo_sdk::Error::Zmq { doing: doing(), source })
+            }
+            None => {
+                self.clients = Some(socket::portal_clients(&self.context, endpoint, greatest_message(doors))?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets clients send larger messages from now on.
+    pub(super) fn raise_greatest_of_clients(&mut self, greatest: i64) -> Result<()> {
+        match (&self.clients, &self.doors.clients) {
+            (Some(clients), Some(endpoint)) => raise_greatest(clients, greatest, endpoint),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes what clients have pushed; answers whether anything came.
     pub(super) fn take_from_clients(&mut self) -> Result<bool> {
         if self.clients.is_none() {
@@ -34,11 +59,11 @@ impl Portal {
             self.gather(&frames, &mut gathered);
         }
         for (index, (records, count)) in gathered.into_iter().enumerate().filter(|(_, (_, count))| *count > 0) {
-            let flow = &self.flows[index];
+            let Self { flows, guide, budget, .. } = self;
+            let flow = &mut flows[index];
             flow.received.add_done(u64::from(count));
             flow.from_clients.add_done(u64::from(count));
-            // No version is as old as this one: each record is guided here.
-            self.keep(index, &Bytes::Owned(Arc::new(records)), count, 0);
+            flow.keep(&Bytes::Owned(Arc::new(records)), count, From::Clients, guide, budget);
         }
         Ok(moved)
     }
@@ -74,7 +99,7 @@ impl Portal {
                 let found = self.flows.iter().position(|known| known.carried.flow.as_bytes() == &flow[..]);
                 (found, Some(&key[..]), &payload[..])
             }
-            [payload] if self.flows.len() == 1 => (Some(0), None, &payload[..]),
+            [payload] if self.doors.flows.len() == 1 => (Some(0), None, &payload[..]),
             _ => {
                 let first = frames.first().map_or(&[][..], |frame| &frame[..]);
                 return self.reject_client(None, &format!("{} frames, not 3", frames.len()), first);

@@ -6,14 +6,14 @@ use waldo_sdk::{
     link::FlowIndex,
     outbox::Links,
     outlet::{Outlet, Route},
-    page::{Kind as SlotKind, Page, Slot},
+    page::Page,
     wire::{RecordRef, read_record},
     wiring::{Consumer, Place, Spread},
 };
 use zmq::Context;
 
-use super::io;
-use crate::spool::{Budget, Bytes, Log};
+use super::shelf::{Cursor, Shelf, kept_shelves};
+use crate::spool::{Budget, Bytes};
 
 /// How many blocks a destination may take before another gets its turn.
 const TURN: usize = 64;
@@ -23,15 +23,14 @@ enum To {
     Portal(usize, FlowIndex),
 }
 
-/// A destination, what is held for it, and the account of both.
-///
-/// In its [`SlotKind::Spool`] slot, `sent` is the index of the next record to be appended, `succession` that of the next
-/// to be handed on (so that both survive the portal), and `fence` what `sent` was when the page was new. `succession`
-/// moves before a record is handed on and `done` after: a portal killed in between has lost it, at most, and not
-/// repeated it.
+/// A destination and what is held for it: first what a rollout has left on the shelves of `kept`, then `last`, which
+/// takes in.
 pub struct Destination {
-    log: Log,
-    slot: Slot,
+    flow: String,
+    /// A stage's name, or `server/portal`.
+    name: String,
+    kept: Vec<Shelf>,
+    last: Shelf,
     to: To,
 }
 
@@ -67,108 +66,164 @@ impl Opening<'_> {
         self.open(flow, &target, To::Portal(link, index))
     }
 
-    fn open(&mut self, flow: &str, consumer: &str, to: To) -> Result<Destination> {
-        let name = format!("{flow}@{consumer}");
-        let directory = self.place.spool.join(name.replace('/', "@"));
-        let known = self.page.find(SlotKind::Spool, &name).map(|slot| (slot.succession(), slot.sent()));
-        let (log, found) = Log::open(directory.clone(), known, self.budget)
-            .map_err(io(format!("open the spool {}", directory.display())))?;
-        let slot = self.page.slot(SlotKind::Spool, &name).map_err(io(format!("add edge {name}")))?;
-        if known.is_none() {
-            slot.set_fence(found.next);
-            slot.set_done(found.cursor);
-            if found.held > 0 {
-                let name = format!("resumed {flow}");
-                self.page.slot(SlotKind::Count, &name).map_err(io(name))?.add_done(found.held);
-            }
-        }
-        slot.set_succession(found.cursor);
-        slot.set_sent(found.next);
-        slot.set_written_off(found.next.saturating_sub(slot.done() + found.held));
-        Ok(Destination { log, slot, to })
+    fn open(&mut self, flow: &str, name: &str, to: To) -> Result<Destination> {
+        let kept = kept_shelves(self.place, self.page, flow, name, self.budget)?;
+        let last = Shelf::open(self.place, self.page, flow, name, self.budget)?;
+        Ok(Destination { flow: flow.to_owned(), name: name.to_owned(), kept, last, to })
+    }
+
+    /// Lets a consumer's destination go on as the wiring has it now.
+    pub fn local_again(&mut self, destination: &mut Destination, consumer: &Consumer) -> Result<()> {
+        let route = self.outlet.add(self.context, self.place, self.page, &destination.flow, consumer)?;
+        destination.to = To::Stage(route);
+        Ok(())
+    }
+
+    /// Lets a portal's destination go on as the guide has it now.
+    pub fn forward_again(
+        &mut self,
+        destination: &mut Destination,
+        guide: &FlowGuide,
+        server: ServerIndex,
+    ) -> Result<()> {
+        let flow = (destination.flow.as_str(), guide);
+        let (link, index) = self.links.add(self.context, self.page, self.guide, flow, server)?;
+        destination.to = To::Portal(link, index);
+        Ok(())
     }
 }
 
 impl Destination {
-    /// How many records have been appended since the page was new.
-    pub fn ever_appended(&self) -> u64 {
-        self.slot.sent() - self.slot.fence()
+    /// The stage's name, or `server/portal`.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Counts records that were taken in but never appended.
-    pub fn write_off_unseen(&mut self, count: u64) {
-        if count > 0 {
-            // In this order, so that the edge is never in balance while it isn't settled.
-            self.slot.add_sent(count);
-            self.slot.add_written_off(count);
-            self.log.skip(count);
+    /// Its link and which of the link's flows, if it is another portal.
+    pub fn link(&self) -> Option<(usize, FlowIndex)> {
+        match self.to {
+            To::Portal(link, flow) => Some((link, flow)),
+            To::Stage(_) => None,
         }
+    }
+
+    /// The account of what is appended.
+    pub fn last(&mut self) -> &mut Shelf {
+        &mut self.last
+    }
+
+    /// How many records have been appended since the page was new.
+    pub fn ever_appended(&self) -> i64 {
+        self.last.ever_appended()
     }
 
     /// How many records are held for it.
     pub fn held(&self) -> u64 {
-        self.log.held()
+        self.shelves().map(Shelf::held).sum()
     }
 
     /// Whether the disk takes what it has to.
     pub fn disk_takes(&self) -> bool {
-        self.log.has_room()
+        self.shelves().all(Shelf::disk_takes)
+    }
+
+    fn shelves(&self) -> impl Iterator<Item = &Shelf> {
+        self.kept.iter().chain([&self.last])
     }
 
     /// Holds records for it.
     pub fn append(&mut self, bytes: &Bytes, count: u32, budget: &mut Budget) {
-        self.slot.add_sent(u64::from(count));
-        self.log.append(bytes, count, budget);
+        self.last.append(bytes, count, budget);
     }
 
     /// Tries again what the disk has refused; answers its words if it still does.
     pub fn retry(&mut self, budget: &mut Budget) -> Option<String> {
-        self.log.retry(budget);
-        self.log.refused().map(ToString::to_string)
+        self.kept.iter_mut().chain([&mut self.last]).filter_map(|shelf| shelf.retry(budget)).last()
+    }
+
+    /// Whether anything is left that [`Destination::sort_out`] hasn't looked at.
+    pub fn is_sorted_out(&self, generation: u64) -> bool {
+        self.last.held() == 0 && self.kept.iter().all(|shelf| shelf.generation() == generation || shelf.held() == 0)
+    }
+
+    /// Takes up to `bytes` bytes of records in hand and sorts them: `sort` appends a block's records that stay to the
+    /// shelf that it is given, in order, and sees to the others. What stays comes before all that hasn't been sorted.
+    pub fn sort_out(
+        &mut self,
+        (place, page, generation): (&Place, &Page, u64),
+        bytes: usize,
+        budget: &mut Budget,
+        mut sort: impl FnMut(&Bytes, u32, &mut Shelf, &mut Budget),
+    ) -> Result<()> {
+        if self.kept.first().is_none_or(|shelf| shelf.generation() != generation) {
+            self.kept.insert(0, Shelf::open_kept(place, page, &self.flow, &self.name, generation, budget)?);
+        }
+        let Some((sorted, unsorted)) = self.kept.split_first_mut() else { return Ok(()) };
+        let mut left = bytes;
+        for shelf in unsorted.iter_mut().chain([&mut self.last]) {
+            while left > 0 {
+                let moved = shelf.move_front(budget, |bytes, count, budget| sort(bytes, count, sorted, budget))?;
+                if moved == 0 {
+                    break;
+                }
+                left = left.saturating_sub(moved);
+            }
+        }
+        self.give_up_empty(budget)
+    }
+
+    /// Gives up kept shelves that have nothing on them any more.
+    fn give_up_empty(&mut self, budget: &mut Budget) -> Result<()> {
+        while let Some(empty) = self.kept.iter().position(|shelf| shelf.held() == 0) {
+            self.kept.remove(empty).give_up(budget)?;
+        }
+        Ok(())
     }
 
     /// Hands on what it can; answers whether anything moved.
     pub fn hand_on(&mut self, outlet: &mut Outlet, links: &mut Links, budget: &mut Budget) -> Result<bool> {
         let mut moved = false;
         for _ in 0..TURN {
-            self.log.fill_front(budget).map_err(io("read the spool"))?;
-            let cursor = self.log.cursor();
-            let Some((records, left)) = self.log.front() else { break };
-            let slot = &self.slot;
-            let (count, bytes) = match &mut self.to {
-                To::Stage(route) if route.spread() == Spread::Any => {
-                    hand_block(route, outlet, records, left, |count| slot.set_succession(cursor + u64::from(count)))?
-                }
-                To::Stage(route) => hand_each(records, left, |at, record| {
-                    slot.set_succession(cursor + u64::from(at) + 1);
+            if self.kept.first().is_some_and(|shelf| shelf.held() == 0) {
+                self.give_up_empty(budget)?;
+            }
+            let to = &mut self.to;
+            let shelf = self.kept.first_mut().unwrap_or(&mut self.last);
+            let handed = shelf.hand_on(budget, |records, left, cursor| match to {
+                To::Stage(route) if route.spread() == Spread::Any => hand_block(route, outlet, records, left, &cursor),
+                To::Stage(route) => hand_each(records, left, |at, record, _| {
+                    cursor.move_behind(at + 1);
                     route.push(outlet, record)
-                })?,
+                }),
                 To::Portal(link, flow) => {
                     let link = &mut links.all()[*link];
-                    hand_each(records, left, |at, record| {
+                    hand_each(records, left, |at, _, whole| {
                         let ready = link.ready();
                         if ready {
-                            slot.set_succession(cursor + u64::from(at) + 1);
-                            link.push(*flow, record)?;
+                            cursor.move_behind(at + 1);
+                            link.push_whole(*flow, whole)?;
                         }
                         Ok(ready)
-                    })?
+                    })
                 }
-            };
-            slot.set_succession(cursor + u64::from(count));
-            if count == 0 {
+            })?;
+            if !handed {
                 break;
             }
             moved = true;
-            slot.add_done(u64::from(count));
-            self.log.consume(count, bytes, budget);
         }
         Ok(moved)
     }
 
     /// Writes what is held to disk.
     pub fn close(self, budget: &mut Budget) -> Result<()> {
-        self.log.close(budget).map_err(io("write the spool to disk"))
+        let mut first_failure = None;
+        for shelf in self.kept.into_iter().chain([self.last]) {
+            if let Err(error) = shelf.close(budget) {
+                first_failure.get_or_insert(error);
+            }
+        }
+        first_failure.map_or(Ok(()), Err)
     }
 }
 
@@ -178,7 +233,7 @@ fn hand_block(
     outlet: &mut Outlet,
     records: &[u8],
     left: u32,
-    before: impl FnOnce(u32),
+    cursor: &Cursor<'_>,
 ) -> Result<(u32, usize)> {
     let Some(channel) = route.pick(outlet, b"") else { return Ok((0, 0)) };
     let count = u32::try_from(outlet.credit(channel)).unwrap_or(u32::MAX).min(left);
@@ -190,7 +245,7 @@ fn hand_block(
             end = next_record(records, end)?;
         }
     }
-    before(count);
+    cursor.move_behind(count);
     outlet.push_block(channel, &records[..end], count)?;
     Ok((count, end))
 }
@@ -199,12 +254,12 @@ fn hand_block(
 fn hand_each(
     records: &[u8],
     left: u32,
-    mut push: impl FnMut(u32, RecordRef<'_>) -> Result<bool>,
+    mut push: impl FnMut(u32, RecordRef<'_>, &[u8]) -> Result<bool>,
 ) -> Result<(u32, usize)> {
     let mut at = 0;
     for count in 0..left {
         let (record, next) = read_record(records, at).map_err(malformed)?;
-        if !push(count, record)? {
+        if !push(count, record, &records[at..next])? {
             return Ok((count, at));
         }
         at = next;

@@ -20,15 +20,19 @@ use waldo_sdk::{
     Result,
     inbox::{SETTLE, SETTLE_AT_MOST},
     page::{Kind as SlotKind, Page, Slot},
+    socket,
     wire::{self, Header, Kind},
     wiring::Place,
 };
-use zmq::{DONTWAIT, Message, SNDMORE, Socket};
+use zmq::{Context, DONTWAIT, Message, SNDMORE, Socket};
 
 use super::{io, quarantine::Quarantine};
 
 /// How often the same gap is asked for at most.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long libzmq may take to let go of an endpoint.
+const REBIND: Duration = Duration::from_secs(5);
 
 struct Sender {
     name: String,
@@ -40,6 +44,8 @@ struct Sender {
     accepted: HashMap<String, Slot>,
     receipt_due: bool,
     resend_due: bool,
+    /// Whether batches weren't taken in that the sender must send again.
+    put_off: bool,
     asked: Option<Instant>,
     closing: Option<Closing>,
 }
@@ -80,6 +86,8 @@ pub enum Taken {
 /// The door for links.
 pub struct Entrance {
     socket: Socket,
+    /// The endpoints that it is bound to.
+    bound: Vec<String>,
     portal: String,
     servers: Vec<String>,
     senders: Vec<Sender>,
@@ -89,13 +97,15 @@ pub struct Entrance {
 }
 
 impl Entrance {
-    /// A door that is bound, with what the page remembers of senders.
-    pub fn new(socket: Socket, page: &Page, place: &Place, servers: &[String]) -> Result<Self> {
+    /// A door at this endpoint for messages of up to `greatest` bytes, with what the page remembers of senders.
+    pub fn new(context: &Context, endpoint: &str, greatest: i64, page: &Page, place: &Place) -> Result<Self> {
+        let socket = socket::portal_links(context, endpoint, greatest)?;
         let rejected = page.slot(SlotKind::Count, "rejected").map_err(io("add the count of rejected records"))?;
         let mut entrance = Self {
             socket,
+            bound: vec![endpoint.to_owned()],
             portal: format!("{}/{}", place.server, place.process),
-            servers: servers.to_vec(),
+            servers: Vec::new(),
             senders: Vec::new(),
             by_name: HashMap::new(),
             rejected,
@@ -104,7 +114,7 @@ impl Entrance {
         for index in 0..page.len() {
             if let (Some(SlotKind::Last), name) = page.name(index) {
                 let name = name.to_owned();
-                entrance.sender(&name);
+                entrance.remember(&name);
             }
         }
         Ok(entrance)
@@ -120,6 +130,11 @@ impl Entrance {
         if process.is_empty() || !self.servers.iter().any(|known| known == server) {
             return None;
         }
+        self.remember(name)
+    }
+
+    /// What the page remembers of the sender with this name, or nothing yet.
+    fn remember(&mut self, name: &str) -> Option<usize> {
         let last = self.page.slot(SlotKind::Last, name).ok()?;
         let mut sender = Sender {
             name: name.to_owned(),
@@ -130,6 +145,7 @@ impl Entrance {
             accepted: HashMap::new(),
             receipt_due: false,
             resend_due: false,
+            put_off: false,
             asked: None,
             closing: None,
         };
@@ -145,6 +161,53 @@ impl Entrance {
         self.senders.push(sender);
         self.by_name.insert(name.to_owned(), self.senders.len() - 1);
         Some(self.senders.len() - 1)
+    }
+
+    /// The servers that senders may live on.
+    pub fn set_servers(&mut self, servers: &[String], former: &[String]) {
+        self.servers = servers.iter().chain(former).cloned().collect();
+    }
+
+    /// Opens the door at this endpoint too.
+    pub fn bind(&mut self, endpoint: &str) -> Result<()> {
+        if !self.bound.iter().any(|bound| bound == endpoint) {
+            let doing = || format!("bind {endpoint}");
+            self.socket.bind(endpoint).map_err(|source| waldo_sdk::Error::Zmq { doing: doing(), source })?;
+            self.bound.push(endpoint.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Closes the door at this endpoint. Senders that are still connected to it know another one.
+    pub fn unbind(&mut self, endpoint: &str) {
+        self.bound.retain(|bound| bound != endpoint);
+        // One that isn't bound needn't be unbound.
+        let _ = self.socket.unbind(endpoint);
+    }
+
+    /// Takes in larger messages from now on, at this endpoint.
+    pub fn raise_greatest(&mut self, greatest: i64, endpoint: &str) -> Result<()> {
+        raise_greatest(&self.socket, greatest, endpoint)
+    }
+
+    /// The name of a batch's sender.
+    pub fn name_of(&self, batch: &Batch) -> &str {
+        &self.senders[batch.sender].name
+    }
+
+    /// Leaves a batch to its sender, which will be asked for it again.
+    pub fn put_off(&mut self, batch: &Batch) {
+        self.senders[batch.sender].put_off = true;
+    }
+
+    /// Asks for all that was put off.
+    pub fn ask_again(&mut self) {
+        for sender in self.senders.iter_mut().filter(|sender| sender.put_off) {
+            sender.put_off = false;
+            sender.receipt_due = true;
+            sender.resend_due = true;
+            sender.asked = None;
+        }
     }
 
     /// How many records of a flow were ever numbered.
@@ -337,6 +400,22 @@ impl Entrance {
             let sender = &self.senders[index];
             let kind = if ask { Kind::Resend } else { Kind::Receipt };
             self.send(sender, &self.answer(sender, kind, "", sender.number));
+        }
+    }
+}
+
+/// Lets a bound socket take in larger messages. What is connected is cut off, as libzmq gives a connection its limit when
+/// the endpoint is bound; senders connect again and send again what they keep.
+pub fn raise_greatest(socket: &Socket, greatest: i64, endpoint: &str) -> Result<()> {
+    let failed = |source| waldo_sdk::Error::Zmq { doing: format!("bind {endpoint} for larger messages"), source };
+    socket.set_maxmsgsize(greatest).map_err(failed)?;
+    socket.unbind(endpoint).map_err(failed)?;
+    let end = Instant::now() + REBIND;
+    loop {
+        // libzmq closes the old one in its own time.
+        match socket.bind(endpoint) {
+            Err(zmq::Error::EADDRINUSE) if Instant::now() < end => std::thread::sleep(Duration::from_millis(1)),
+            outcome => return outcome.map_err(failed),
         }
     }
 }

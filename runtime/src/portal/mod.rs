@@ -9,11 +9,19 @@
 //!
 //! The number goes first: a portal that is killed in the middle of a batch has lost records of it, and knows how many,
 //! but has repeated none.
+//!
+//! In a rollout it adopts another plan while it goes on (`adopt`): flows whose guide differs make a `passage` from the
+//! former guide to the new one, and until all portals have settled it remembers the plan before (`transition`).
 
+mod adopt;
 mod clients;
 mod destination;
 mod entrance;
+mod flow;
+mod passage;
 mod quarantine;
+mod shelf;
+mod transition;
 
 use std::{
     os::fd::AsRawFd,
@@ -24,21 +32,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use destination::Destination;
 use entrance::{Entrance, Taken};
+use flow::{Flow, From};
 use quarantine::Quarantine;
+pub use transition::Transition;
+use transition::{Asked, UnderWay};
 use waldo_sdk::{
     Result,
     control::{FromProcess, ToProcess},
-    guide::{FlowGuide, Guide, ServerIndex},
+    guide::Guide,
     outbox::Links,
     outlet::Outlet,
-    page::{Kind as SlotKind, Page, Slot},
+    page::Page,
     service::Control,
-    socket,
     stage::{Pause, catch_termination, from_environment, read_guide},
     wire,
-    wiring::{Carried, Doors, Place, Placed},
+    wiring::{Doors, Place, Placed},
 };
 use zmq::{Context, POLLIN, PollItem, Socket};
 
@@ -53,24 +62,11 @@ const MESSAGE_SLACK: u64 = 1024 * 1024;
 /// How long a portal that stops waits until receivers have done, and portals receipted, what it has handed on.
 const LAST_RECEIPTS: Duration = Duration::from_secs(2);
 
-/// One flow, as this portal carries it.
-struct Flow {
-    carried: Carried,
-    guide: FlowGuide,
-    received: Slot,
-    from_clients: Slot,
-    rejected: Slot,
-    locals: Vec<Destination>,
-    /// By server; `None` for this one and for servers that own no key.
-    forwards: Vec<Option<Destination>>,
-}
-
 /// A portal and all that it holds.
 struct Portal {
     place: Place,
     doors: Doors,
-    guide: Guide,
-    own_server: Option<ServerIndex>,
+    guide: Arc<Guide>,
     page: Page,
     flows: Vec<Flow>,
     outlet: Outlet,
@@ -79,9 +75,15 @@ struct Portal {
     entrance: Entrance,
     clients: Option<Socket>,
     quarantine: Quarantine,
+    /// From adoption until settled.
+    transition: Option<UnderWay>,
     holding: bool,
+    /// Flows that are delivered though it holds.
+    but: Vec<String>,
     stopping: bool,
     said_trouble: bool,
+    // Last, so that sockets are closed before it is terminated.
+    context: Context,
 }
 
 /// Runs the portal that the launcher started this process for, until it is asked to stop.
@@ -112,79 +114,58 @@ pub fn run_at(placed: Placed, incarnation: u64, term: &Arc<AtomicBool>) -> Resul
     worked.and(left)
 }
 
+/// How large a message may be. Bytes.
+fn greatest_message(doors: &Doors) -> i64 {
+    let largest = doors.flows.iter().map(|flow| flow.max_record).max().unwrap_or(0);
+    i64::try_from(largest + MESSAGE_SLACK).unwrap_or(i64::MAX)
+}
+
 impl Portal {
     fn open(context: &Context, place: Place, doors: Doors, incarnation: u64) -> Result<Self> {
         let guide = read_guide(&place.guide)?;
         let page_path = place.page(&place.process);
         let page = Page::open(&page_path).map_err(io(format!("open {}", page_path.display())))?;
-        let own_server = guide.servers.iter().position(|server| *server == place.server).map(|at| at as ServerIndex);
-        let mut outlet = Outlet::new(&place, incarnation);
-        let mut links = Links::new(&place, incarnation);
-        let mut budget = Budget::new(doors.spool);
-        let mut flows = Vec::with_capacity(doors.flows.len());
-        for carried in &doors.flows {
-            let Some(flow_guide) = guide.flows.get(&carried.flow).cloned() else {
-                let reason = format!("no guide for flow {}", carried.flow);
-                return Err(waldo_sdk::Error::File { path: place.guide.clone(), reason });
-            };
-            let mut at = destination::Opening {
-                context,
-                place: &place,
-                page: &page,
-                guide: &guide,
-                outlet: &mut outlet,
-                links: &mut links,
-                budget: &mut budget,
-            };
-            let locals: Vec<Destination> =
-                carried.consumers.iter().map(|consumer| at.local(&carried.flow, consumer)).collect::<Result<_>>()?;
-            let mut forwards: Vec<Option<Destination>> = guide.servers.iter().map(|_| None).collect();
-            for owner in guide.owners(&flow_guide) {
-                if Some(owner) != own_server {
-                    forwards[usize::from(owner)] = Some(at.forward(&carried.flow, &flow_guide, owner)?);
-                }
-            }
-            let count = |what: &str| {
-                let name = format!("{what} {}", carried.flow);
-                page.slot(SlotKind::Count, &name).map_err(io(name))
-            };
-            flows.push(Flow {
-                received: count("received")?,
-                from_clients: count("clients")?,
-                rejected: count("rejected")?,
-                carried: carried.clone(),
-                guide: flow_guide,
-                locals,
-                forwards,
-            });
-        }
-        let largest = doors.flows.iter().map(|flow| flow.max_record).max().unwrap_or(0);
-        let greatest = i64::try_from(largest + MESSAGE_SLACK).unwrap_or(i64::MAX);
-        let entrance =
-            Entrance::new(socket::portal_links(context, &doors.links, greatest)?, &page, &place, &guide.servers)?;
-        let clients = match &doors.clients {
-            Some(endpoint) => Some(socket::portal_clients(context, endpoint, greatest)?),
-            None => None,
-        };
-        let quarantine = Quarantine::new(place.spool.join("rejects"));
+        // One of another generation is still to be adopted, or was settled.
+        let transition = Transition::read(&place.spool)
+            .map_err(io(format!("read what the plan before said, in {}", place.spool.display())))?
+            .filter(|transition| transition.generation == place.generation);
+        let entrance = Entrance::new(context, &doors.links, greatest_message(&doors), &page, &place)?;
         let mut portal = Self {
-            place,
-            doors,
-            guide,
-            own_server,
+            outlet: Outlet::new(&place, incarnation),
+            links: Links::new(&place, incarnation),
+            budget: Budget::new(doors.spool),
+            quarantine: Quarantine::new(place.spool.join("rejects")),
+            guide: Arc::new(guide.clone()),
+            flows: Vec::new(),
             page,
-            flows,
-            outlet,
-            links,
-            budget,
             entrance,
-            clients,
-            quarantine,
+            clients: None,
+            transition: None,
             holding: false,
+            but: Vec::new(),
             stopping: false,
             said_trouble: false,
+            context: context.clone(),
+            place,
+            doors,
         };
+        let carried = portal.doors.flows.clone();
+        if let Some(Transition { guide: former, flows, .. }) = transition {
+            let former = Arc::new(former);
+            portal.rewire(&flows, former.as_ref().clone(), None, true)?;
+            portal.rewire(&carried, guide, Some(&former), true)?;
+            portal.transition = Some(UnderWay {
+                old_links: Vec::new(),
+                old_clients: Vec::new(),
+                asked: Asked::Adopt,
+                handed_over: false,
+            });
+        } else {
+            portal.rewire(&carried, guide, None, true)?;
+        }
         portal.account_for_the_dead();
+        let doors = portal.doors.clone();
+        portal.bind_clients(&doors)?;
         Ok(portal)
     }
 
@@ -192,16 +173,7 @@ impl Portal {
     fn account_for_the_dead(&mut self) {
         for flow in &mut self.flows {
             let taken = self.entrance.accepted(&flow.carried.flow) + flow.from_clients.done();
-            let forwarded: u64 = flow.forwards.iter().flatten().map(Destination::ever_appended).sum();
-            for local in &mut flow.locals {
-                let missing = taken.saturating_sub(forwarded + local.ever_appended());
-                local.write_off_unseen(missing);
-            }
-            if flow.locals.is_empty()
-                && let Some(forward) = flow.forwards.iter_mut().flatten().next()
-            {
-                forward.write_off_unseen(taken.saturating_sub(forwarded));
-            }
+            flow.write_off_unseen(taken);
         }
     }
 
@@ -216,9 +188,10 @@ impl Portal {
             self.stopping |= term.load(Ordering::Acquire);
             let mut moved = self.take_from_links()?;
             moved |= self.take_from_clients()?;
-            if !self.holding {
-                moved |= self.hand_on()?;
+            if self.transition.is_some() || !control.is_flushed() {
+                moved |= self.go_on(control)?;
             }
+            moved |= self.hand_on()?;
             self.entrance.give_receipts(now);
             self.outlet.flush_all()?;
             for link in self.links.all() {
@@ -239,35 +212,45 @@ impl Portal {
     }
 
     fn obey(&mut self, control: &mut Control, message: &ToProcess) -> Result<()> {
-        match *message {
-            ToProcess::Gate { closed, .. } => {
-                self.holding = closed;
+        match message {
+            ToProcess::Gate { closed, but } => {
+                self.holding = *closed;
+                self.but.clone_from(but);
                 self.outlet.flush_all()?;
-                self.page.set_gate(closed);
-                control.say(FromProcess::Gate { closed });
+                self.page.set_gate(*closed);
+                control.say(FromProcess::Gate { closed: *closed });
             }
             ToProcess::Finish => control.say(FromProcess::Finished),
             ToProcess::Stop => self.stopping = true,
-            ToProcess::Adopt { generation } => {
-                control.say(FromProcess::Refused { generation, text: "portals can't adopt yet".to_owned() });
-            }
+            &ToProcess::Adopt { generation } => self.adopt(control, generation)?,
+            &ToProcess::HandOver { generation } if generation == self.place.generation => match &mut self.transition {
+                Some(under_way) if !under_way.handed_over => under_way.asked = under_way.asked.max(Asked::HandOver),
+                _ => control.say(FromProcess::HandedOver { generation }),
+            },
+            &ToProcess::Settle { generation } if generation == self.place.generation => match &mut self.transition {
+                Some(under_way) => under_way.asked = Asked::Settle,
+                None => control.say(FromProcess::Settled { generation }),
+            },
+            // Of a rollout that this portal has nothing to do with any more, or not yet.
             ToProcess::HandOver { .. } | ToProcess::Settle { .. } => {}
         }
         Ok(())
     }
 
     fn has_room(&self, for_clients: bool) -> bool {
-        self.budget.has_room(for_clients)
-            && self
-                .flows
-                .iter()
-                .all(|flow| flow.locals.iter().chain(flow.forwards.iter().flatten()).all(Destination::disk_takes))
+        self.budget.has_room(for_clients) && self.disk_takes()
+    }
+
+    fn disk_takes(&self) -> bool {
+        self.flows.iter().all(Flow::disk_takes)
     }
 
     fn take_from_links(&mut self) -> Result<bool> {
         let mut moved = false;
         for _ in 0..ROUND {
-            if !self.has_room(false) {
+            let has_room = self.has_room(false);
+            // What is handed over in a rollout is taken in whatever the limit.
+            if !has_room && (self.transition.is_none() || !self.disk_takes()) {
                 break;
             }
             let batch = match self.entrance.take(&mut self.quarantine)? {
@@ -275,14 +258,18 @@ impl Portal {
                 Taken::Other => continue,
                 Taken::Nothing => break,
             };
-            moved = true;
             let index = self.flows.iter().position(|flow| flow.carried.flow == batch.flow);
+            let version = index.map_or(self.place.generation, |index| self.flows[index].guide.version);
+            if batch.version > version || (!has_room && !self.is_handed_over(index, &batch)) {
+                self.entrance.put_off(&batch);
+                continue;
+            }
+            moved = true;
             let Some(count) = self.entrance.number(&self.page, &batch, index.is_some()) else { continue };
             let Some(index) = index else {
                 self.entrance.reject(&batch, "a flow that this portal does not carry", &mut self.quarantine);
                 continue;
             };
-            self.flows[index].received.add_done(u64::from(count));
             let records_at = if count == batch.count {
                 batch.records_at
             } else {
@@ -290,57 +277,63 @@ impl Portal {
                 wire::skip_records(&batch.message, batch.records_at, batch.count - count).unwrap_or(batch.records_at)
             };
             let bytes = Bytes::Message(Arc::clone(&batch.message), records_at);
-            self.keep(index, &bytes, count, batch.version);
+            let Self { flows, entrance, guide, budget, .. } = self;
+            let flow = &mut flows[index];
+            let from = From::Link { sender: entrance.name_of(&batch), version: batch.version };
+            let handed = flow.keep(&bytes, count, from, guide, budget);
+            flow.received.add_done(u64::from(count - handed));
+            if let Some(passage) = flow.passage.as_ref().filter(|_| handed > 0) {
+                passage.handed.add_done(u64::from(handed));
+                budget.allow(bytes.get().len() as u64);
+            }
         }
         Ok(moved)
     }
 
-    /// Puts records into the spool for whom they are for.
-    fn keep(&mut self, index: usize, bytes: &Bytes, count: u32, version: u64) {
-        let Self { flows, guide, own_server, budget, .. } = self;
-        let flow = &mut flows[index];
-        // Guided by the same guide: they are for this server.
-        if version == flow.guide.version {
-            for local in &mut flow.locals {
-                local.append(bytes, count, budget);
-            }
-            return;
-        }
-        let mut by_server: Vec<(Vec<u8>, u32)> = vec![(Vec::new(), 0); guide.servers.len()];
-        let mut at = 0;
-        while let Ok((record, next)) = wire::read_record(bytes.get(), at) {
-            let (records, count) = &mut by_server[usize::from(guide.owner(&flow.guide, record.key))];
-            records.extend_from_slice(&bytes.get()[at..next]);
-            *count += 1;
-            at = next;
-        }
-        for (server, (records, count)) in by_server.into_iter().enumerate().filter(|(_, (_, count))| *count > 0) {
-            let bytes = Bytes::Owned(Arc::new(records));
-            if own_server.map(usize::from) == Some(server) {
-                for local in &mut flow.locals {
-                    local.append(&bytes, count, budget);
-                }
-            } else if let Some(forward) = &mut flow.forwards[server] {
-                forward.append(&bytes, count, budget);
-            }
-        }
+    /// Whether a batch is from a portal that owned keys of its flow before.
+    fn is_handed_over(&self, flow: Option<usize>, batch: &entrance::Batch) -> bool {
+        let passage = flow.and_then(|index| self.flows[index].passage.as_ref());
+        batch.count == 0 || passage.is_some_and(|it| it.former_portal(self.entrance.name_of(batch)).is_some())
     }
 
     fn hand_on(&mut self) -> Result<bool> {
-        let Self { flows, outlet, links, budget, .. } = self;
         let mut moved = false;
-        for flow in flows {
-            for destination in flow.locals.iter_mut().chain(flow.forwards.iter_mut().flatten()) {
-                moved |= destination.hand_on(outlet, links, budget)?;
+        for index in 0..self.flows.len() {
+            let (to_stages, to_portals) = self.may_hand_on(&self.flows[index]);
+            let Self { flows, outlet, links, budget, .. } = self;
+            let flow = &mut flows[index];
+            if to_stages {
+                for local in &mut flow.locals {
+                    moved |= local.hand_on(outlet, links, budget)?;
+                }
+            }
+            if to_portals {
+                for portal in flow.portals_mut() {
+                    moved |= portal.hand_on(outlet, links, budget)?;
+                }
             }
         }
         Ok(moved)
     }
 
+    /// Whether a flow's records may be handed on: to stages, and to portals.
+    fn may_hand_on(&self, flow: &Flow) -> (bool, bool) {
+        let is_open = !self.holding || self.but.contains(&flow.carried.flow);
+        // What hasn't been sorted may be another's; what is another's goes there also while this portal holds.
+        match &flow.passage {
+            None => (is_open, is_open),
+            Some(passage) => (is_open && !passage.is_sorting, true),
+        }
+    }
+
     fn has_backlog(&self) -> bool {
-        let held = |destination: &Destination| destination.held() > 0;
-        !self.holding
-            && self.flows.iter().any(|flow| flow.locals.iter().chain(flow.forwards.iter().flatten()).any(held))
+        self.flows.iter().any(|flow| {
+            let (to_stages, to_portals) = self.may_hand_on(flow);
+            let leaving = flow.passage.iter().flat_map(|passage| &passage.leaving);
+            let portals = || flow.forwards.iter().flatten().chain(leaving.clone());
+            (to_stages && flow.locals.iter().any(|local| local.held() > 0))
+                || (to_portals && portals().any(|portal| portal.held() > 0))
+        })
     }
 
     fn tend(&mut self, control: &mut Control, now: Instant) -> Result<()> {
@@ -350,11 +343,19 @@ impl Portal {
         }
         let mut trouble = None;
         for flow in &mut self.flows {
-            for destination in flow.locals.iter_mut().chain(flow.forwards.iter_mut().flatten()) {
-                if let Some(text) = destination.retry(&mut self.budget) {
-                    trouble = Some(format!("the spool of flow {} refuses records: {text}", flow.carried.flow));
-                }
+            let mut refused = None;
+            for destination in flow.destinations_mut() {
+                refused = destination.retry(&mut self.budget).or(refused);
             }
+            if let Some(passage) = &mut flow.passage {
+                refused = passage.aside.retry(&mut self.budget).or(refused);
+            }
+            if let Some(text) = refused {
+                trouble = Some(format!("the spool of flow {} refuses records: {text}", flow.carried.flow));
+            }
+        }
+        if self.budget.has_room(false) {
+            self.entrance.ask_again();
         }
         if trouble.is_none() && !self.budget.has_room(false) {
             let (memory, disk) = self.budget.used();
@@ -382,7 +383,7 @@ impl Portal {
         let room = (self.has_room(false), self.has_room(true));
         let mut timeout = if self.entrance.is_closing() || self.said_trouble { 10 } else { QUIET };
         let mut items = Vec::with_capacity(3 + self.links.all().len());
-        if room.0 {
+        if room.0 || self.transition.is_some() {
             items.push(self.entrance.socket().as_poll_item(POLLIN));
         }
         if let (Some(clients), true) = (&self.clients, room.1) {
@@ -406,10 +407,8 @@ impl Portal {
         let waited = self.wait_for_the_last();
         let mut first_failure = waited.err();
         for flow in self.flows {
-            for destination in flow.locals.into_iter().chain(flow.forwards.into_iter().flatten()) {
-                if let Err(error) = destination.close(&mut self.budget) {
-                    first_failure.get_or_insert(error);
-                }
+            if let Err(error) = flow.close(&mut self.budget) {
+                first_failure.get_or_insert(error);
             }
         }
         first_failure.map_or(Ok(()), Err)

@@ -54,12 +54,28 @@ pub struct Budget {
     limits: SpoolLimits,
     memory: u64,
     disk: u64,
+    /// How much of what is held doesn't count: at most what was handed over.
+    allowed: u64,
 }
 
 impl Budget {
     /// Nothing held yet.
     pub fn new(limits: SpoolLimits) -> Self {
-        Self { limits, memory: 0, disk: 0 }
+        Self { limits, memory: 0, disk: 0, allowed: 0 }
+    }
+
+    /// Has other limits from now on; what is held stays.
+    pub fn set_limits(&mut self, limits: SpoolLimits) {
+        self.limits = limits;
+    }
+
+    /// Takes in as many bytes beyond the limit: they are handed over in a rollout.
+    pub fn allow(&mut self, bytes: u64) {
+        self.allowed += bytes;
+    }
+
+    fn allow_no_more_than_held(&mut self) {
+        self.allowed = self.allowed.min(self.memory + self.disk);
     }
 
     /// Whether another block may be taken in; clients are stopped at 80 % of the limit. What memory can't hold goes to
@@ -67,7 +83,7 @@ impl Budget {
     pub fn has_room(&self, for_clients: bool) -> bool {
         let (used, limit) =
             if self.limits.disk > 0 { (self.disk, self.limits.disk) } else { (self.memory, self.limits.memory) };
-        let (used, limit) = (u128::from(used), u128::from(limit));
+        let (used, limit) = (u128::from(used.saturating_sub(self.allowed)), u128::from(limit));
         if for_clients { used * 10 < limit * 8 } else { used < limit }
     }
 
@@ -266,6 +282,17 @@ impl Log {
         self.front.as_ref().map(|front| (&front.block.bytes.get()[front.at..], front.left))
     }
 
+    /// The same, to be kept.
+    pub fn front_bytes(&self) -> Option<(Bytes, u32)> {
+        let front = self.front.as_ref()?;
+        let bytes = match &front.block.bytes {
+            Bytes::Message(message, from) => Bytes::Message(Arc::clone(message), from + front.at),
+            Bytes::Owned(bytes) if front.at == 0 => Bytes::Owned(Arc::clone(bytes)),
+            Bytes::Owned(bytes) => Bytes::Owned(Arc::new(bytes[front.at..].to_vec())),
+        };
+        Some((bytes, front.left))
+    }
+
     /// Makes sure that [`Log::front`] has something if anything is held.
     pub fn fill_front(&mut self, budget: &mut Budget) -> io::Result<()> {
         if self.front.is_some() {
@@ -322,6 +349,7 @@ impl Log {
             return;
         }
         budget.memory = budget.memory.saturating_sub(front.block.bytes.cost());
+        budget.allow_no_more_than_held();
         self.front = None;
         if !self.memory.is_empty() {
             return;
@@ -336,6 +364,7 @@ impl Log {
     fn remove_first_segment(&mut self, budget: &mut Budget) {
         let Some(mut segment) = self.segments.pop_front() else { return };
         budget.disk = budget.disk.saturating_sub(segment.bytes());
+        budget.allow_no_more_than_held();
         // A file that stays costs room, not records: the next opening removes it.
         let _ = write_cursor(&self.directory, self.cursor()).and_then(|()| segment.remove());
     }

@@ -183,6 +183,17 @@ impl Link {
         }
     }
 
+    /// How many records of this flow were ever sent.
+    pub fn flow_sent(&self, flow: FlowIndex) -> u64 {
+        self.flows[flow].slot.sent()
+    }
+
+    /// How many of them have receipts or are given up.
+    pub fn flow_settled(&self, flow: FlowIndex) -> u64 {
+        let slot = &self.flows[flow].slot;
+        slot.done() + slot.written_off()
+    }
+
     /// Whether what this flow sent by older versions of the guide has receipts.
     pub fn is_flow_flushed(&self, flow: FlowIndex) -> bool {
         let flow = &self.flows[flow];

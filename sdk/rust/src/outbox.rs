@@ -78,6 +78,13 @@ impl Links {
         Ok((index, flow))
     }
 
+    /// Says that the wiring still has a flow of a link that was added before.
+    pub fn keep(&mut self, page: &Page, at: (usize, FlowIndex), flow: &str, version: u64) -> Result<()> {
+        let index = self.links[at.0].add(page, flow, version)?;
+        debug_assert_eq!(index, at.1, "a flow keeps its place in its link");
+        Ok(())
+    }
+
     /// Forgets which flows the wiring has on which link; [`Links::add`] says it again.
     pub fn begin_rewiring(&mut self) {
         self.links.iter_mut().for_each(Link::begin_rewiring);

@@ -157,16 +157,12 @@ impl Outlet {
             succession: None,
             fence: None,
         };
-        let index = match self.channels.iter().position(|channel| channel.used == Use::Gone) {
-            Some(index) => {
-                self.channels[index] = channel;
-                index
-            }
-            None => {
-                self.channels.push(channel);
-                self.channels.len() - 1
-            }
-        };
+        let index = self.channels.iter().position(|channel| channel.used == Use::Gone).unwrap_or(self.channels.len());
+        if index < self.channels.len() {
+            self.channels[index] = channel;
+        } else {
+            self.channels.push(channel);
+        }
         let under_way = self.channels[index].sent.sent() - self.settled(index);
         if under_way > 0 {
             self.channels[index].succession = Some(self.channels[index].sent.sent());

@@ -58,7 +58,7 @@ pub enum Kind {
     /// incarnation.
     Last = 7,
     /// A count for people, by name: `received FLOW`, `resumed FLOW`, `rejected FLOW`, `dead FLOW`,
-    /// `clients FLOW`, in `done`.
+    /// `clients FLOW`, `reguided FLOW`, `handed FLOW`, in `done`.
     Count = 8,
 }
 

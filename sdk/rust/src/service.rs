@@ -30,7 +30,7 @@ use crate::{
     outbox::Outbox,
     page::Page,
     stage::{read_guide, read_placed},
-    wiring::Placed,
+    wiring::{Place, Placed},
 };
 use zmq::Context;
 
@@ -401,14 +401,11 @@ fn obey(shared: &Shared, context: &Context, control: &mut Control, message: &ToP
 ///
 /// # Errors
 /// In words for a person, if they can't be used or are of another generation.
-pub fn read_next(placed: &Placed, generation: u64) -> std::result::Result<(Placed, Guide), String> {
-    let next = read_placed(&placed.place.wiring()).map_err(|error| error.to_string())?;
+pub fn read_next(place: &Place, generation: u64) -> std::result::Result<(Placed, Guide), String> {
+    let path = place.wiring();
+    let next = read_placed(&path).map_err(|error| error.to_string())?;
     if next.place.generation != generation {
-        return Err(format!(
-            "{} is of generation {}, not {generation}",
-            placed.place.wiring().display(),
-            next.place.generation
-        ));
+        return Err(format!("{} is of generation {}, not {generation}", path.display(), next.place.generation));
     }
     let guide = read_guide(&next.place.guide).map_err(|error| error.to_string())?;
     Ok((next, guide))
@@ -416,7 +413,7 @@ pub fn read_next(placed: &Placed, generation: u64) -> std::result::Result<(Place
 
 fn adopt(shared: &Shared, context: &Context, generation: u64) -> std::result::Result<(), String> {
     let (before, _) = shared.placed();
-    let (next, guide) = read_next(&before, generation)?;
+    let (next, guide) = read_next(&before.place, generation)?;
     if next.wiring.inputs.is_empty() != before.wiring.inputs.is_empty() {
         return Err("a source that becomes another stage, or the other way, must be started again".to_owned());
     }
