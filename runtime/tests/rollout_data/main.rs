@@ -1,0 +1,538 @@
+//! Rollouts lose and repeat nothing and keep the order of each key, whatever moves while records flow.
+
+mod cluster;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use cluster::{Cluster, Plan, ServerPlan, assert_exact, payload, wait_until};
+use waldo_sdk::{
+    Stage,
+    control::{FromProcess, ToProcess},
+    page::{Kind, Page},
+};
+
+type Sent = BTreeMap<(u8, Vec<u8>), u64>;
+
+const KEYS: usize = 40;
+
+fn key(number: usize) -> Vec<u8> {
+    format!("key-{number}").into_bytes()
+}
+
+/// Sends numbered records of all keys in turn until it is told to stop; answers how many of each.
+fn load(mut source: Stage, sender: u8, stop: &Arc<AtomicBool>) -> JoinHandle<Sent> {
+    let stop = Arc::clone(stop);
+    std::thread::spawn(move || {
+        let mut sent = Sent::new();
+        while !stop.load(Ordering::Acquire) {
+            for number in 0..KEYS {
+                let count = sent.entry((sender, key(number))).or_default();
+                source.send("call", &key(number), &payload(sender, *count)).unwrap();
+                *count += 1;
+            }
+            source.flush().unwrap();
+        }
+        source.finish().unwrap();
+        sent
+    })
+}
+
+/// Sends so many records of all keys in turn, from where `sent` is.
+fn send(source: &mut Stage, sender: u8, rounds: u64, sent: &mut Sent) {
+    for _ in 0..rounds {
+        for number in 0..KEYS {
+            let count = sent.entry((sender, key(number))).or_default();
+            source.send("call", &key(number), &payload(sender, *count)).unwrap();
+            *count += 1;
+        }
+    }
+    source.flush().unwrap();
+}
+
+fn two_servers() -> Plan {
+    Plan::by_slot(vec![ServerPlan::new("s1"), ServerPlan::new("s2")], |slot| u16::from(slot % 3 == 0))
+}
+
+#[test]
+fn slots_move_between_two_portals_under_load() {
+    let plan = two_servers();
+    let mut cluster = Cluster::new(plan.clone());
+    cluster.all_sinks();
+    let stop = Arc::new(AtomicBool::new(false));
+    let senders =
+        [(0, "s1"), (1, "s2")].map(|(sender, server)| load(cluster.source(server, "wanted.0"), sender, &stop));
+    wait_until("some traffic", || cluster.handled_by("score") > 2_000);
+    // Some slots go from s1 to s2, some the other way.
+    let sources = cluster.plan.sources.clone();
+    let next = Plan { sources: sources.clone(), ..plan.moved(|slot| u16::from(slot % 5 < 2)) };
+    cluster.roll_out(&next, &["s1", "s2"]);
+    let then = cluster.handled_by("score");
+    wait_until("traffic again", || cluster.handled_by("score") > then + 2_000);
+    let back = Plan { generation: 3, version: 3, sources, ..plan };
+    cluster.roll_out(&back, &["s1", "s2"]);
+    stop.store(true, Ordering::Release);
+    let sent: Sent = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
+    cluster.all_handled("score", sent.values().sum());
+    let handled = cluster.end();
+    assert_exact(&handled, "score", &sent);
+}
+
+/// All records that portals of a cluster hold for other owners and have given to them.
+fn reguided(cluster: &Cluster) -> u64 {
+    cluster.servers.iter().map(|server| server.count("reguided call")).sum()
+}
+
+#[test]
+fn what_is_held_on_disk_goes_to_its_new_owner_in_order() {
+    let mut plan = two_servers();
+    for server in &mut plan.servers {
+        server.spool.memory = 100_000;
+    }
+    let mut cluster = Cluster::new(plan);
+    cluster.all_sinks();
+    let mut sent = Sent::new();
+    let mut source = cluster.source("s1", "wanted.0");
+    send(&mut source, 0, 100, &mut sent);
+    cluster.hold(&["s1", "s2"]);
+    send(&mut source, 0, 1_000, &mut sent);
+    let handled = cluster.handled_by("score");
+    let on_disk = || cluster.server("s1").spool().join("call@score").is_dir();
+    wait_until("records on disk", on_disk);
+    let next = cluster.plan.moved(|slot| u16::from(slot % 2 == 0));
+    let moved = |number: &usize| cluster.plan.owner(&key(*number)) != next.owner(&key(*number));
+    let moved = (0..KEYS).filter(moved).count() as u64;
+    assert!(moved > 10, "{moved} keys move");
+    let adopters = cluster.replace_files(&next);
+    cluster.adopt_portals(&adopters);
+    send(&mut source, 0, 100, &mut sent);
+    cluster.switch();
+    send(&mut source, 0, 100, &mut sent);
+    cluster.hand_over();
+    cluster.settle();
+    assert_eq!(cluster.handled_by("score"), handled, "both hold");
+    assert!(reguided(&cluster) >= moved * 1_000, "{} of {moved} keys", reguided(&cluster));
+    assert!(!cluster.server("s1").spool().join("transition.json").exists());
+    cluster.release();
+    source.finish().unwrap();
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
+fn each_consumer_gets_what_it_has_not_had_from_the_new_owner() {
+    let mut plan = two_servers();
+    for server in &mut plan.servers {
+        server.consumers = vec![("score", cluster::ANY, 1), ("slow", cluster::ANY, 1)];
+        server.spool.memory = 50_000;
+    }
+    let mut cluster = Cluster::new(plan);
+    cluster.is_slow.store(true, Ordering::Release);
+    cluster.all_sinks();
+    let mut sent = Sent::new();
+    let mut source = cluster.source("s2", "wanted.0");
+    send(&mut source, 0, 100, &mut sent);
+    cluster.all_handled("score", sent.values().sum());
+    cluster.hold(&["s1", "s2"]);
+    let behind = cluster.handled_by("slow");
+    assert!(behind < cluster.handled_by("score"), "{behind}: one consumer is behind the other");
+    send(&mut source, 0, 100, &mut sent);
+    let next = cluster.plan.moved(|slot| u16::from(slot % 3 != 0));
+    cluster.roll_out(&next, &[]);
+    cluster.is_slow.store(false, Ordering::Release);
+    send(&mut source, 0, 10, &mut sent);
+    source.finish().unwrap();
+    for stage in ["score", "slow"] {
+        cluster.all_handled(stage, sent.values().sum());
+    }
+    let handled = cluster.end();
+    for stage in ["score", "slow"] {
+        assert_exact(&handled, stage, &sent);
+    }
+}
+
+#[test]
+fn a_consumer_is_added_and_removed_while_records_flow() {
+    let mut cluster = Cluster::new(two_servers());
+    cluster.all_sinks();
+    let stop = Arc::new(AtomicBool::new(false));
+    let sender = load(cluster.source("s1", "wanted.0"), 0, &stop);
+    wait_until("some traffic", || cluster.handled_by("score") > 1_000);
+    let mut more = cluster.plan.next();
+    for server in &mut more.servers {
+        server.consumers.push(("extra", cluster::ANY, 1));
+    }
+    cluster.roll_out(&more, &["s1", "s2"]);
+    wait_until("the new consumer", || cluster.handled_by("extra") > 1_000);
+    // Held records of a consumer that goes must be delivered first.
+    cluster.hold(&["s1", "s2"]);
+    let held = |cluster: &Cluster, name| {
+        let slot = cluster.server(name).page("relay").find(Kind::Spool, "call@extra").unwrap();
+        slot.under_way()
+    };
+    wait_until("held records", || held(&cluster, "s1") > 0);
+    let mut less = cluster.plan.next();
+    for server in &mut less.servers {
+        server.consumers.pop();
+    }
+    cluster.server("s1").tell("relay", ToProcess::Gate { closed: true, but: vec!["call".into()] });
+    stop.store(true, Ordering::Release);
+    let sent = sender.join().unwrap();
+    cluster.plan.sources.clear();
+    less.sources.clear();
+    wait_until("s1 drained", || held(&cluster, "s1") == 0);
+    let adopters = cluster.replace_files(&less);
+    cluster.adopt_portals(&adopters[..1]);
+    let generation = less.generation;
+    cluster.server("s2").tell("relay", ToProcess::Adopt { generation });
+    wait_until("a refusal", || {
+        let refused = |said: &_| matches!(said, FromProcess::Refused { text, .. } if text.contains("extra"));
+        cluster.server("s2").said("relay").iter().any(refused)
+    });
+    cluster.server("s2").tell("relay", ToProcess::gate(false));
+    wait_until("s2 drained", || held(&cluster, "s2") == 0);
+    cluster.hold(&["s2"]);
+    cluster.server("s2").tell("relay", ToProcess::Adopt { generation });
+    let adopted = FromProcess::Adopted { generation };
+    wait_until("adopted", || cluster.server("s2").said("relay").contains(&adopted));
+    cluster.all_handled("score", sent.values().sum());
+    let handled = cluster.end();
+    assert_exact(&handled, "score", &sent);
+    // From where it came in on, the other consumer has had everything.
+    let mut first = BTreeMap::new();
+    for record in handled.iter().filter(|record| record.stage == "extra") {
+        let from = *first.entry(record.key.clone()).or_insert(record.number);
+        first.insert(record.key.clone(), from);
+    }
+    let due: u64 = sent.iter().map(|((_, key), count)| count - first.get(key).copied().unwrap_or(*count)).sum();
+    assert_eq!(cluster::assert_in_order(&handled, "extra"), due);
+}
+
+#[test]
+fn instances_are_added_and_removed_where_keys_stay_together() {
+    let mut plan = two_servers();
+    for server in &mut plan.servers {
+        server.consumers = vec![("score", cluster::KEY, 2)];
+    }
+    let mut cluster = Cluster::new(plan);
+    cluster.all_sinks();
+    let stop = Arc::new(AtomicBool::new(false));
+    let sender = load(cluster.source("s1", "wanted.0"), 0, &stop);
+    for instances in [3, 1, 2] {
+        let then = cluster.handled_by("score");
+        wait_until("traffic", || cluster.handled_by("score") > then + 1_000);
+        let mut next = cluster.plan.next();
+        next.servers[0].consumers = vec![("score", cluster::KEY, instances)];
+        cluster.roll_out(&next, &["s1"]);
+    }
+    stop.store(true, Ordering::Release);
+    let sent = sender.join().unwrap();
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
+fn a_portal_moves_to_other_ports_while_records_flow() {
+    let mut cluster = Cluster::new(two_servers());
+    cluster.all_sinks();
+    let stop = Arc::new(AtomicBool::new(false));
+    let senders =
+        [(0, "s1"), (1, "s2")].map(|(sender, server)| load(cluster.source(server, "wanted.0"), sender, &stop));
+    let (link, clients) = (cluster.plan.servers[1].link, cluster.plan.servers[1].clients);
+    for _ in 0..3 {
+        let then = cluster.handled_by("score");
+        wait_until("traffic", || cluster.handled_by("score") > then + 1_000);
+        let mut next = cluster.plan.next();
+        next.servers[1].link = cluster::free_port();
+        next.servers[1].clients = cluster::free_port();
+        // Nobody holds.
+        cluster.roll_out(&next, &[]);
+    }
+    for port in [link, clients] {
+        wait_until("the old port free", || std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
+    }
+    stop.store(true, Ordering::Release);
+    let sent: Sent = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+fn three_servers() -> Plan {
+    Plan::by_slot(["s1", "s2", "s3"].map(ServerPlan::new).to_vec(), |slot| (slot % 3) as u16)
+}
+
+#[test]
+fn a_bystander_goes_on_delivering_in_every_phase() {
+    let mut cluster = Cluster::new(three_servers());
+    cluster.all_sinks();
+    let stop = Arc::new(AtomicBool::new(false));
+    let senders = [(0, "s1"), (1, "s2"), (2, "s3")]
+        .map(|(sender, server)| load(cluster.source(server, "wanted.0"), sender, &stop));
+    // From s1 to s2 only.
+    let next = cluster.plan.moved(|slot| if slot % 6 == 0 { 1 } else { (slot % 3) as u16 });
+    let goes_on = |cluster: &Cluster, server: &str| {
+        let count = || cluster.log.lock().unwrap().iter().filter(|handled| handled.server == server).count();
+        let then = count();
+        wait_until(&format!("more on {server}"), || count() > then + 100);
+    };
+    goes_on(&cluster, "s1");
+    cluster.hold(&["s1"]);
+    goes_on(&cluster, "s3");
+    let adopters = cluster.replace_files(&next);
+    cluster.adopt_portals(&adopters);
+    goes_on(&cluster, "s3");
+    cluster.switch();
+    goes_on(&cluster, "s3");
+    goes_on(&cluster, "s2");
+    cluster.hand_over();
+    goes_on(&cluster, "s3");
+    cluster.settle();
+    goes_on(&cluster, "s3");
+    cluster.release();
+    goes_on(&cluster, "s1");
+    stop.store(true, Ordering::Release);
+    let sent: Sent = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
+fn a_server_comes_and_another_goes() {
+    let mut cluster = Cluster::new(two_servers());
+    cluster.all_sinks();
+    let stop = Arc::new(AtomicBool::new(false));
+    let sender = load(cluster.source("s1", "wanted.0"), 0, &stop);
+    wait_until("traffic", || cluster.handled_by("score") > 1_000);
+    let mut more = cluster.plan.moved(|slot| (slot % 3) as u16);
+    more.servers.push(ServerPlan::new("s3"));
+    cluster.roll_out(&more, &["s1", "s2"]);
+    let then = cluster.handled_by("score");
+    wait_until("traffic", || cluster.handled_by("score") > then + 1_000);
+    // s2 owns nothing any more; its portal passes on what still comes.
+    let mut less = cluster.plan.moved(|slot| if slot % 2 == 0 { 0 } else { 2 });
+    less.servers[1].consumers.clear();
+    cluster.roll_out(&less, &["s1", "s2", "s3"]);
+    let then = cluster.handled_by("score");
+    wait_until("traffic", || cluster.handled_by("score") > then + 1_000);
+    stop.store(true, Ordering::Release);
+    let sent = sender.join().unwrap();
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
+fn what_was_sent_by_a_newer_guide_waits_until_the_portal_has_it_too() {
+    let mut cluster = Cluster::new(two_servers());
+    cluster.all_sinks();
+    let mut sent = Sent::new();
+    let mut source = cluster.source("s1", "wanted.0");
+    send(&mut source, 0, 10, &mut sent);
+    cluster.all_handled("score", sent.values().sum());
+    cluster.hold(&["s1", "s2"]);
+    let next = cluster.plan.moved(|slot| u16::from(slot % 3 != 0));
+    let adopters = cluster.replace_files(&next);
+    // The sender is first.
+    cluster.switch_without_portals();
+    send(&mut source, 0, 10, &mut sent);
+    let received = || cluster.servers.iter().map(|server| server.count("received call")).sum::<u64>();
+    // Its question, whether they have come, is answered at the latest after a quarter of a second.
+    let link = cluster.server("s1").page("wanted.0").find(Kind::Link, "call>s2/relay").unwrap();
+    let then = Instant::now();
+    wait_until("a while", || then.elapsed() > Duration::from_secs(1));
+    assert!(link.under_way() > 0, "nothing is receipted");
+    assert_eq!(received(), 10 * KEYS as u64, "nothing is taken in");
+    cluster.adopt_portals(&adopters);
+    cluster.switch();
+    cluster.hand_over();
+    cluster.settle();
+    cluster.release();
+    source.finish().unwrap();
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
+fn a_portal_that_is_started_anew_goes_on_with_the_transition() {
+    for phase in 0..3 {
+        let mut plan = two_servers();
+        for server in &mut plan.servers {
+            server.spool.memory = 20_000;
+        }
+        let mut cluster = Cluster::new(plan);
+        cluster.all_sinks();
+        let mut sent = Sent::new();
+        let mut source = cluster.source("s1", "wanted.0");
+        send(&mut source, 0, 20, &mut sent);
+        cluster.hold(&["s1", "s2"]);
+        send(&mut source, 0, 100, &mut sent);
+        let next = cluster.plan.moved(|slot| u16::from(slot % 3 != 0));
+        let adopters = cluster.replace_files(&next);
+        cluster.adopt_portals(&adopters);
+        let again = |cluster: &mut Cluster, now: usize| {
+            if phase == now {
+                for name in ["s1", "s2"] {
+                    cluster.stop_portal(name);
+                    cluster.start_portal(name);
+                    cluster.server(name).gate("relay", true);
+                }
+            }
+        };
+        again(&mut cluster, 0);
+        send(&mut source, 0, 10, &mut sent);
+        cluster.switch();
+        send(&mut source, 0, 10, &mut sent);
+        again(&mut cluster, 1);
+        cluster.hand_over();
+        send(&mut source, 0, 10, &mut sent);
+        again(&mut cluster, 2);
+        cluster.settle();
+        cluster.release();
+        source.finish().unwrap();
+        cluster.all_handled("score", sent.values().sum());
+        assert_exact(&cluster.end(), "score", &sent);
+    }
+}
+
+#[test]
+fn what_is_handed_over_does_not_count_against_the_limit() {
+    let mut plan = two_servers();
+    plan.servers[1].spool.disk = 20_000;
+    plan.servers[1].spool.memory = 10_000;
+    let mut cluster = Cluster::new(plan);
+    cluster.all_sinks();
+    let mut sent = Sent::new();
+    let mut source = cluster.source("s1", "wanted.0");
+    cluster.hold(&["s1"]);
+    for _ in 0..20 {
+        // Only keys of s1: s2 has no room for what isn't handed over.
+        for number in (0..KEYS).filter(|&number| cluster.plan.owner(&key(number)) == "s1") {
+            let count = sent.entry((0, key(number))).or_default();
+            source.send("call", &key(number), &[payload(0, *count), vec![7; 10_000]].concat()).unwrap();
+            *count += 1;
+        }
+    }
+    cluster.hold(&["s1", "s2"]);
+    let next = cluster.plan.moved(|_| 1);
+    cluster.roll_out(&next, &[]);
+    source.finish().unwrap();
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
+fn records_of_clients_stay_in_order_too() {
+    let mut cluster = Cluster::new(two_servers());
+    cluster.all_sinks();
+    let context = zmq::Context::new();
+    let clients: Vec<_> = cluster
+        .plan
+        .servers
+        .iter()
+        .map(|server| {
+            let socket = context.socket(zmq::PUSH).unwrap();
+            socket.connect(&format!("tcp://127.0.0.1:{}", server.clients)).unwrap();
+            socket
+        })
+        .collect();
+    let mut sent = Sent::new();
+    let mut push = |rounds: u64| {
+        for _ in 0..rounds {
+            for (sender, client) in (0_u8..).zip(&clients) {
+                for number in 0..KEYS {
+                    let count = sent.entry((sender, key(number))).or_default();
+                    client.send_multipart([b"call".to_vec(), key(number), payload(sender, *count)], 0).unwrap();
+                    *count += 1;
+                }
+            }
+        }
+        sent.clone()
+    };
+    push(50);
+    cluster.hold(&["s1", "s2"]);
+    push(50);
+    let next = cluster.plan.moved(|slot| u16::from(slot % 3 != 0));
+    let adopters = cluster.replace_files(&next);
+    cluster.adopt_portals(&adopters[..1]);
+    push(20);
+    cluster.adopt_portals(&adopters[1..]);
+    push(20);
+    cluster.switch();
+    push(20);
+    cluster.hand_over();
+    push(20);
+    cluster.settle();
+    cluster.release();
+    let sent = push(20);
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
+fn a_portal_that_is_killed_in_a_transition_repeats_nothing_and_counts_what_is_lost() {
+    const SELF: &str = "a_portal_that_is_killed_in_a_transition_repeats_nothing_and_counts_what_is_lost";
+    cluster::be_a_portal();
+    if std::env::var_os("WALDO_AS_PORTAL").is_some() {
+        return;
+    }
+    for phase in 0..4 {
+        let mut plan = two_servers();
+        for server in &mut plan.servers {
+            server.spool.memory = 20_000;
+        }
+        let mut cluster = Cluster::new(plan);
+        for name in ["s1", "s2"] {
+            cluster.stop_portal(name);
+            cluster.start_portal_process(name, SELF);
+        }
+        cluster.all_sinks();
+        let mut sent = Sent::new();
+        let mut source = cluster.source("s1", "wanted.0");
+        send(&mut source, 0, 20, &mut sent);
+        cluster.hold(&["s1", "s2"]);
+        send(&mut source, 0, 400, &mut sent);
+        let next = cluster.plan.moved(|slot| u16::from(slot % 3 != 0));
+        let adopters = cluster.replace_files(&next);
+        cluster.adopt_portals(&adopters);
+        let kill = |cluster: &mut Cluster, now: usize| {
+            if phase == now {
+                for name in ["s1", "s2"] {
+                    cluster.stop_portal(name);
+                    cluster.start_portal_process(name, SELF);
+                    cluster.server(name).gate("relay", true);
+                }
+            }
+        };
+        // While it sorts.
+        kill(&mut cluster, 0);
+        send(&mut source, 0, 100, &mut sent);
+        kill(&mut cluster, 1);
+        cluster.switch();
+        send(&mut source, 0, 100, &mut sent);
+        kill(&mut cluster, 2);
+        cluster.hand_over();
+        kill(&mut cluster, 3);
+        cluster.settle();
+        cluster.release();
+        source.finish().unwrap();
+        let total: u64 = sent.values().sum();
+        let lost = || {
+            let slots = cluster.servers.iter().flat_map(|server| {
+                ["relay", "score.0", "wanted.0"].into_iter().filter_map(|process| {
+                    let page = server.path().join(process).join("page");
+                    Page::open(&page).ok()
+                })
+            });
+            slots.flat_map(|page| page.entries()).map(|entry| entry.written_off).sum::<u64>()
+        };
+        wait_until("an account", || cluster.handled_by("score") + lost() >= total);
+        let handled = cluster::assert_in_order(&cluster.end(), "score");
+        assert!(handled >= total / 2, "phase {phase}: {handled} of {total}");
+    }
+}
