@@ -46,6 +46,8 @@ struct Sender {
     resend_due: bool,
     /// Whether batches weren't taken in that the sender must send again.
     put_off: bool,
+    /// The number of the last record that must be taken in, however full the spool is, for a rollout to go on.
+    due: u64,
     asked: Option<Instant>,
     closing: Option<Closing>,
 }
@@ -146,6 +148,7 @@ impl Entrance {
             receipt_due: false,
             resend_due: false,
             put_off: false,
+            due: 0,
             asked: None,
             closing: None,
         };
@@ -193,6 +196,16 @@ impl Entrance {
     /// The name of a batch's sender.
     pub fn name_of(&self, batch: &Batch) -> &str {
         &self.senders[batch.sender].name
+    }
+
+    /// Whether a batch must be taken in for a rollout to go on, however full the spool is: it was sent before its sender
+    /// adopted the new guide. A batch without records says up to where that is so.
+    pub fn is_due(&mut self, batch: &Batch) -> bool {
+        let sender = &mut self.senders[batch.sender];
+        if batch.count == 0 && batch.incarnation >= sender.incarnation {
+            sender.due = batch.version;
+        }
+        batch.number <= sender.due || batch.count == 0
     }
 
     /// Leaves a batch to its sender, which will be asked for it again.

@@ -249,7 +249,7 @@ impl Portal {
         let mut moved = false;
         for _ in 0..ROUND {
             let has_room = self.has_room(false);
-            // What is handed over in a rollout is taken in whatever the limit.
+            // What a rollout waits for is taken in whatever the limit.
             if !has_room && (self.transition.is_none() || !self.disk_takes()) {
                 break;
             }
@@ -260,7 +260,8 @@ impl Portal {
             };
             let index = self.flows.iter().position(|flow| flow.carried.flow == batch.flow);
             let version = index.map_or(self.place.generation, |index| self.flows[index].guide.version);
-            if batch.version > version || (!has_room && !self.is_handed_over(index, &batch)) {
+            let is_too_new = batch.count > 0 && batch.version > version;
+            if is_too_new || (!has_room && !self.must_take(index, &batch)) {
                 self.entrance.put_off(&batch);
                 continue;
             }
@@ -290,10 +291,12 @@ impl Portal {
         Ok(moved)
     }
 
-    /// Whether a batch is from a portal that owned keys of its flow before.
-    fn is_handed_over(&self, flow: Option<usize>, batch: &entrance::Batch) -> bool {
+    /// Whether a rollout can't go on without a batch: it is from a portal that owned keys of its flow before, or was
+    /// sent by the guide before.
+    fn must_take(&mut self, flow: Option<usize>, batch: &entrance::Batch) -> bool {
         let passage = flow.and_then(|index| self.flows[index].passage.as_ref());
-        batch.count == 0 || passage.is_some_and(|it| it.former_portal(self.entrance.name_of(batch)).is_some())
+        passage.is_some_and(|it| it.former_portal(self.entrance.name_of(batch)).is_some())
+            || self.entrance.is_due(batch)
     }
 
     fn hand_on(&mut self) -> Result<bool> {

@@ -43,6 +43,10 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+pub fn limits(memory: u64, disk: u64) -> SpoolLimits {
+    SpoolLimits { memory, disk }
+}
+
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

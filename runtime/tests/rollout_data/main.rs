@@ -39,6 +39,8 @@ fn load(mut source: Stage, sender: u8, stop: &Arc<AtomicBool>) -> JoinHandle<Sen
                 *count += 1;
             }
             source.flush().unwrap();
+            // A load that a slow machine keeps up with.
+            std::thread::sleep(Duration::from_millis(1));
         }
         source.finish().unwrap();
         sent
@@ -47,10 +49,16 @@ fn load(mut source: Stage, sender: u8, stop: &Arc<AtomicBool>) -> JoinHandle<Sen
 
 /// Sends so many records of all keys in turn, from where `sent` is.
 fn send(source: &mut Stage, sender: u8, rounds: u64, sent: &mut Sent) {
+    send_large(source, sender, rounds, 0, sent);
+}
+
+/// The same, each with so many bytes more.
+fn send_large(source: &mut Stage, sender: u8, rounds: u64, more: usize, sent: &mut Sent) {
     for _ in 0..rounds {
         for number in 0..KEYS {
             let count = sent.entry((sender, key(number))).or_default();
-            source.send("call", &key(number), &payload(sender, *count)).unwrap();
+            let payload = [payload(sender, *count), vec![7; more]].concat();
+            source.send("call", &key(number), &payload).unwrap();
             *count += 1;
         }
     }
@@ -202,6 +210,7 @@ fn a_consumer_is_added_and_removed_while_records_flow() {
     cluster.server("s2").tell("relay", ToProcess::Adopt { generation });
     let adopted = FromProcess::Adopted { generation };
     wait_until("adopted", || cluster.server("s2").said("relay").contains(&adopted));
+    cluster.release();
     cluster.all_handled("score", sent.values().sum());
     let handled = cluster.end();
     assert_exact(&handled, "score", &sent);
@@ -401,26 +410,56 @@ fn a_portal_that_is_started_anew_goes_on_with_the_transition() {
 }
 
 #[test]
-fn what_is_handed_over_does_not_count_against_the_limit() {
+fn a_rollout_goes_on_where_spools_are_full() {
     let mut plan = two_servers();
-    plan.servers[1].spool.disk = 20_000;
-    plan.servers[1].spool.memory = 10_000;
+    for server in &mut plan.servers {
+        server.spool = cluster::limits(10_000, 20_000);
+    }
     let mut cluster = Cluster::new(plan);
     cluster.all_sinks();
-    let mut sent = Sent::new();
-    let mut source = cluster.source("s1", "wanted.0");
-    cluster.hold(&["s1"]);
-    for _ in 0..20 {
-        // Only keys of s1: s2 has no room for what isn't handed over.
-        for number in (0..KEYS).filter(|&number| cluster.plan.owner(&key(number)) == "s1") {
-            let count = sent.entry((0, key(number))).or_default();
-            source.send("call", &key(number), &[payload(0, *count), vec![7; 10_000]].concat()).unwrap();
-            *count += 1;
-        }
-    }
     cluster.hold(&["s1", "s2"]);
-    let next = cluster.plan.moved(|_| 1);
+    // The senders fill the spools, then their links' windows, and then wait.
+    let stop = Arc::new(AtomicBool::new(false));
+    let senders = [(0, "s1"), (1, "s2")].map(|(sender, server)| {
+        let mut source = cluster.source(server, "wanted.0");
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let mut sent = Sent::new();
+            while !stop.load(Ordering::Acquire) {
+                send_large(&mut source, sender, 1, 10_000, &mut sent);
+            }
+            source.finish().unwrap();
+            sent
+        })
+    });
+    for (name, target) in [("s1", "s1"), ("s1", "s2"), ("s2", "s1"), ("s2", "s2")] {
+        let link = || cluster.server(name).page("wanted.0").find(Kind::Link, &format!("call>{target}/relay"));
+        wait_until("a full link", || link().is_some_and(|link| link.under_way() > 300));
+    }
+    let next = cluster.plan.moved(|slot| u16::from(slot % 3 != 0));
     cluster.roll_out(&next, &[]);
+    stop.store(true, Ordering::Release);
+    let sent: Sent = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
+fn a_portal_that_comes_back_at_another_port_gets_what_its_senders_keep() {
+    let mut cluster = Cluster::new(two_servers());
+    cluster.all_sinks();
+    let mut source = cluster.source("s1", "wanted.0");
+    let mut sent = Sent::new();
+    send(&mut source, 0, 10, &mut sent);
+    cluster.all_handled("score", sent.values().sum());
+    cluster.stop_portal("s2");
+    send(&mut source, 0, 10, &mut sent);
+    let mut next = cluster.plan.next();
+    next.servers[1].link = cluster::free_port();
+    cluster.replace_files(&next);
+    cluster.start_portal("s2");
+    cluster.adopt_portals(&["s1"]);
+    cluster.switch();
     source.finish().unwrap();
     cluster.all_handled("score", sent.values().sum());
     assert_exact(&cluster.end(), "score", &sent);
@@ -494,9 +533,9 @@ fn a_portal_that_is_killed_in_a_transition_repeats_nothing_and_counts_what_is_lo
         cluster.all_sinks();
         let mut sent = Sent::new();
         let mut source = cluster.source("s1", "wanted.0");
-        send(&mut source, 0, 20, &mut sent);
+        send_large(&mut source, 0, 20, 500, &mut sent);
         cluster.hold(&["s1", "s2"]);
-        send(&mut source, 0, 400, &mut sent);
+        send_large(&mut source, 0, 400, 500, &mut sent);
         let next = cluster.plan.moved(|slot| u16::from(slot % 3 != 0));
         let adopters = cluster.replace_files(&next);
         cluster.adopt_portals(&adopters);
@@ -511,10 +550,10 @@ fn a_portal_that_is_killed_in_a_transition_repeats_nothing_and_counts_what_is_lo
         };
         // While it sorts.
         kill(&mut cluster, 0);
-        send(&mut source, 0, 100, &mut sent);
+        send_large(&mut source, 0, 100, 500, &mut sent);
         kill(&mut cluster, 1);
         cluster.switch();
-        send(&mut source, 0, 100, &mut sent);
+        send_large(&mut source, 0, 100, 500, &mut sent);
         kill(&mut cluster, 2);
         cluster.hand_over();
         kill(&mut cluster, 3);
@@ -532,7 +571,12 @@ fn a_portal_that_is_killed_in_a_transition_repeats_nothing_and_counts_what_is_lo
             slots.flat_map(|page| page.entries()).map(|entry| entry.written_off).sum::<u64>()
         };
         wait_until("an account", || cluster.handled_by("score") + lost() >= total);
+        let lost = lost();
         let handled = cluster::assert_in_order(&cluster.end(), "score");
-        assert!(handled >= total / 2, "phase {phase}: {handled} of {total}");
+        // A batch that was being taken in when a portal was killed may be counted as lost though it arrived.
+        assert!(lost <= total - handled + 1_000, "phase {phase}: {handled} of {total}, {lost} counted as lost");
+        // Beyond what links had under way, a portal has lost no more than some blocks of its spool.
+        let windows = 2 * waldo_sdk::link::WINDOW_BYTES as u64 / 500;
+        assert!(handled + windows + 2_000 >= total, "phase {phase}: {handled} of {total}");
     }
 }

@@ -160,6 +160,9 @@ impl Link {
                 known.last_of_older = known.last;
                 known.version = version;
                 known.batch.set_version(version);
+                if known.last > self.receipted {
+                    self.ask()?;
+                }
             }
             return Ok(index);
         }
@@ -311,19 +314,25 @@ impl Link {
             State::Open if !self.kept.is_empty() && now.duration_since(self.patient_since) >= self.patience => {
                 self.patient_since = now;
                 self.patience = (self.patience * 2).min(PATIENCE_AT_MOST);
-                let header = Header {
-                    kind: Kind::Data,
-                    sender: &self.own_name,
-                    flow: "",
-                    incarnation: self.incarnation,
-                    number: self.next_number,
-                    version: 0,
-                    count: 0,
-                };
-                self.send(&header.message())
+                self.ask()
             }
             State::Succeeding | State::Open => Ok(()),
         }
+    }
+
+    /// Asks for a receipt, and says up to which number the portal must take records in for a rollout to go on.
+    fn ask(&self) -> Result<()> {
+        let due = |flow: &LinkFlow| if flow.wanted { flow.last_of_older } else { flow.last };
+        let header = Header {
+            kind: Kind::Data,
+            sender: &self.own_name,
+            flow: "",
+            incarnation: self.incarnation,
+            number: self.next_number,
+            version: self.flows.iter().map(due).max().unwrap_or(0),
+            count: 0,
+        };
+        self.send(&header.message())
     }
 
     /// Reads what the portal says.
