@@ -270,6 +270,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_rollout_moves_from_log_to_log_is_held_once_and_told() {
+        let former = process(
+            "relay",
+            Role::Portal,
+            vec![
+                entry(Kind::Spool, "call@score", 10, 10, 0),
+                entry(Kind::Spool, "call@score(a)", 6, 2, 0),
+                entry(Kind::Spool, "call@s2/relay", 4, 4, 0),
+                entry(Kind::Link, "call>s2/relay", 4, 4, 0),
+                entry(Kind::Count, "reguided call", 0, 4, 0),
+            ],
+        );
+        let new = process(
+            "relay",
+            Role::Portal,
+            vec![
+                entry(Kind::Spool, "call@score", 4, 1, 0),
+                entry(Kind::Spool, "call@(aside)", 3, 0, 0),
+                entry(Kind::Count, "handed call", 0, 4, 0),
+            ],
+        );
+        let servers = [server(vec![former]), server(vec![new])];
+        let accounts = accounts([].into_iter(), &servers, When::Running);
+        assert_eq!(accounts["call"], Account { held: 4 + 3 + 3, reguided: 4, ..Account::default() });
+    }
+
+    #[test]
     fn what_was_in_a_filter_that_failed_is_lost_and_what_is_in_it_at_the_end_too() {
         let processes = vec![
             process("a.0", Role::Source, vec![entry(Kind::Sent, "x>b.0", 9, 0, 0)]),

@@ -202,6 +202,12 @@ impl Filter {
 
     /// Sends the line that has come out last.
     fn send_line(&mut self) -> Result<Sent> {
+        // A rollout may have given its only output another name.
+        if let Some(output) = self.stage.wiring().outputs.first()
+            && self.flow.as_ref() != Some(&output.flow)
+        {
+            self.flow = Some(output.flow.clone());
+        }
         let Some(flow) = &self.flow else { return Ok(Sent::Yes) };
         let outcome = self.refused.or_send(&mut self.stage, flow, b"", &self.partial);
         self.partial.clear();

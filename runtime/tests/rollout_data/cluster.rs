@@ -565,6 +565,14 @@ impl Cluster {
         self.all_sinks();
     }
 
+    /// Lets one source adopt.
+    pub fn switch_source(&self, name: &str, process: &str) {
+        let generation = self.plan.generation;
+        self.server(name).prepare(process, &self.plan, source_wiring());
+        self.server(name).tell(process, ToProcess::Adopt { generation });
+        self.server(name).hears(process, &FromProcess::Adopted { generation });
+    }
+
     pub fn hand_over(&self) {
         let generation = self.plan.generation;
         for server in &self.plan.servers {

@@ -1,6 +1,7 @@
 //! Rollouts lose and repeat nothing and keep the order of each key, whatever moves while records flow.
 
 mod cluster;
+mod property;
 
 use std::{
     collections::BTreeMap,
@@ -359,6 +360,40 @@ fn what_was_sent_by_a_newer_guide_waits_until_the_portal_has_it_too() {
     assert_eq!(received(), 10 * KEYS as u64, "nothing is taken in");
     cluster.adopt_portals(&adopters);
     cluster.switch();
+    cluster.hand_over();
+    cluster.settle();
+    cluster.release();
+    source.finish().unwrap();
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
+fn handed_over_is_said_when_the_new_owner_has_receipted_everything() {
+    let mut cluster = Cluster::new(two_servers());
+    cluster.all_sinks();
+    let mut sent = Sent::new();
+    let mut source = cluster.source("s1", "wanted.0");
+    cluster.hold(&["s1", "s2"]);
+    send(&mut source, 0, 10, &mut sent);
+    let held = |cluster: &Cluster, name| cluster.server(name).count("received call");
+    wait_until("all held", || held(&cluster, "s1") + held(&cluster, "s2") == sent.values().sum::<u64>());
+    let next = cluster.plan.moved(|_| 1);
+    let adopters = cluster.replace_files(&next);
+    cluster.stop_portal("s2");
+    cluster.adopt_portals(&adopters[..1]);
+    cluster.switch_without_portals();
+    let generation = next.generation;
+    cluster.server("s1").hears("relay", &FromProcess::Flushed { generation });
+    cluster.server("s1").tell("relay", ToProcess::HandOver { generation });
+    for _ in 0..10 {
+        // The portal goes through its round in between.
+        cluster.server("s1").gate("relay", true);
+    }
+    let said = FromProcess::HandedOver { generation };
+    assert!(!cluster.server("s1").said("relay").contains(&said), "nobody has it");
+    cluster.start_portal("s2");
+    cluster.server("s2").gate("relay", true);
     cluster.hand_over();
     cluster.settle();
     cluster.release();
