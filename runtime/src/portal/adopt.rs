@@ -20,6 +20,7 @@ use super::{
     shelf::Shelf,
     transition::{Asked, Transition, UnderWay},
 };
+use crate::spool::{Budget, Bytes};
 
 /// The name, among a flow's destinations, of what is set aside. No stage can have it.
 const ASIDE: &str = "(aside)";
@@ -256,6 +257,34 @@ impl Portal {
         Ok(moved)
     }
 
+    /// What a transition has left aside that nobody will settle any more, as all portals were started anew by another plan:
+    /// to the consumers.
+    pub(super) fn recover_aside(&mut self) -> Result<()> {
+        for flow in &mut self.flows {
+            let name = &flow.carried.flow;
+            if !Shelf::is_there(&self.place, &self.page, name, ASIDE) {
+                continue;
+            }
+            let mut aside = Shelf::open(&self.place, &self.page, name, ASIDE, &mut self.budget)?;
+            // Where the page knows them, they count as put aside so far.
+            let is_known = !aside.is_new();
+            let locals = &mut flow.locals;
+            let mut to_locals = |bytes: &Bytes, count: u32, budget: &mut Budget| {
+                for local in &mut *locals {
+                    if is_known {
+                        local.append(bytes, count, budget);
+                    } else {
+                        local.last().append_again(bytes, count, budget);
+                    }
+                }
+            };
+            while aside.move_front(&mut self.budget, &mut to_locals)? > 0 {}
+            aside.set_ever_appended(0);
+            aside.close(&mut self.budget)?;
+        }
+        Ok(())
+    }
+
     fn flush(&mut self, control: &mut Control) {
         let mut flushed = self.links.are_flushed();
         for flow in &mut self.flows {
@@ -285,11 +314,17 @@ impl Portal {
 
     fn settle(&mut self, control: &mut Control) -> Result<bool> {
         let mut done = self.transition.as_ref().is_some_and(|under_way| under_way.handed_over);
+        let mut moved = false;
         for flow in &mut self.flows {
+            let before = flow.aside_held();
             done &= flow.take_from_aside(&mut self.budget)?;
+            moved |= flow.aside_held() < before;
+            // What isn't carried any more is passed on to the last record.
+            let is_carried = self.doors.flows.iter().any(|carried| carried.flow == flow.carried.flow);
+            done &= is_carried || flow.has_passed_on_all(&mut self.links);
         }
         if !done {
-            return Ok(true);
+            return Ok(moved);
         }
         let Some(under_way) = self.transition.take() else { return Ok(false) };
         self.forget_the_former()?;

@@ -162,6 +162,7 @@ impl Portal {
             });
         } else {
             portal.rewire(&carried, guide, None, true)?;
+            portal.recover_aside()?;
         }
         portal.account_for_the_dead();
         let doors = portal.doors.clone();

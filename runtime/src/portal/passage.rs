@@ -184,6 +184,22 @@ impl Flow {
         }
     }
 
+    /// How many records are aside.
+    pub fn aside_held(&self) -> u64 {
+        self.passage.as_ref().map_or(0, |passage| passage.aside.held())
+    }
+
+    /// Whether nothing is held for other portals, and they have receipts for all that they were sent.
+    pub fn has_passed_on_all(&mut self, links: &mut Links) -> bool {
+        self.portals_mut().all(|portal| {
+            let is_settled = portal.link().is_none_or(|(link, flow)| {
+                let link = &links.all()[link];
+                link.flow_settled(flow) >= link.flow_sent(flow)
+            });
+            portal.held() == 0 && is_settled
+        })
+    }
+
     /// Puts some of what is aside behind what this server's consumers have; answers whether nothing is left.
     pub fn take_from_aside(&mut self, budget: &mut Budget) -> Result<bool> {
         let Some(passage) = &mut self.passage else { return Ok(true) };

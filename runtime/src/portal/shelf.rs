@@ -72,6 +72,12 @@ impl Cursor<'_> {
 }
 
 impl Shelf {
+    /// Whether the page or the disk knows such a shelf.
+    pub fn is_there(place: &Place, page: &Page, flow: &str, name: &str) -> bool {
+        let name = format!("{flow}@{name}");
+        page.find(SlotKind::Spool, &name).is_some() || directory(place, &name).is_dir()
+    }
+
     /// Opens the shelf of a destination, or of what is set aside.
     pub fn open(place: &Place, page: &Page, flow: &str, name: &str, budget: &mut Budget) -> Result<Self> {
         let name = format!("{flow}@{name}");

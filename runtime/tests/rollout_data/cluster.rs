@@ -86,6 +86,8 @@ pub struct Plan {
     pub version: u64,
     pub map: Map,
     pub tables: Vec<Vec<u16>>,
+    /// How large a record of the flow may be.
+    pub max_record: u64,
     /// The server of each process that only sends, and its name.
     pub sources: Vec<(&'static str, &'static str)>,
 }
@@ -94,7 +96,7 @@ impl Plan {
     /// Every slot's server by `owner`.
     pub fn by_slot(servers: Vec<ServerPlan>, owner: impl Fn(usize) -> u16) -> Self {
         let tables = vec![(0..SLOTS).map(owner).collect()];
-        Self { generation: 1, servers, version: 1, map: Map::Hash(0), tables, sources: vec![] }
+        Self { generation: 1, servers, version: 1, map: Map::Hash(0), tables, max_record: 1 << 20, sources: vec![] }
     }
 
     /// The next plan, with another table.
@@ -149,17 +151,22 @@ impl Plan {
             receivers: (0..instances).map(|n| Receiver { process: format!("{stage}.{n}"), share: 100 }).collect(),
         });
         let consumers: Vec<Consumer> = consumers.collect();
-        let flow =
-            Carried { flow: "call".into(), key: KeyRule::Sender, max_record: 1 << 20, from_clients: true, consumers };
+        let flow = Carried {
+            flow: "call".into(),
+            key: KeyRule::Sender,
+            max_record: self.max_record,
+            from_clients: true,
+            consumers,
+        };
         vec![flow]
     }
 }
 
-fn source_wiring() -> Wiring {
+fn source_wiring(plan: &Plan) -> Wiring {
     let call = Output {
         flow: "call".into(),
         key: Some(KeyRule::Sender),
-        max_record: 1 << 20,
+        max_record: plan.max_record,
         loops: vec![],
         consumers: vec![],
     };
@@ -312,6 +319,18 @@ fn listen(stream: &UnixStream, members: &Members) {
     }
 }
 
+struct Sink {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Sink {
+    fn end(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.join().unwrap();
+    }
+}
+
 enum Running {
     Thread(Arc<AtomicBool>, JoinHandle<()>),
     Process(Child),
@@ -322,7 +341,9 @@ pub struct Cluster {
     pub plan: Plan,
     pub servers: Vec<Server>,
     portals: BTreeMap<&'static str, (u64, Running)>,
-    sinks: BTreeMap<(&'static str, String), (Arc<AtomicBool>, JoinHandle<()>)>,
+    sinks: BTreeMap<(&'static str, String), Sink>,
+    /// Servers that the plan doesn't have any more.
+    retired: Vec<&'static str>,
     pub log: Log,
     /// Whether instances of the stage `slow` take their time.
     pub is_slow: Arc<AtomicBool>,
@@ -337,6 +358,7 @@ impl Cluster {
             servers,
             portals: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            retired: Vec::new(),
             log: Log::default(),
             is_slow: Arc::default(),
         };
@@ -430,7 +452,7 @@ impl Cluster {
             }
             stage_.finish().unwrap();
         });
-        self.sinks.insert((name, process), (stop, thread));
+        self.sinks.insert((name, process), Sink { stop, thread });
     }
 
     /// All sinks of the plan that aren't there yet.
@@ -459,9 +481,7 @@ impl Cluster {
         };
         let gone: Vec<_> = self.sinks.keys().filter(|sink| !is_wanted(sink)).cloned().collect();
         for sink in gone {
-            let (stop, thread) = self.sinks.remove(&sink).unwrap();
-            stop.store(true, Ordering::Release);
-            thread.join().unwrap();
+            self.sinks.remove(&sink).unwrap().end();
         }
     }
 
@@ -469,7 +489,7 @@ impl Cluster {
     pub fn source(&mut self, server: &'static str, process: &'static str) -> Stage {
         self.plan.sources.push((server, process));
         let server = self.server(server);
-        let placed = server.prepare(process, &self.plan, source_wiring());
+        let placed = server.prepare(process, &self.plan, source_wiring(&self.plan));
         let page = server.page(process);
         page.begin_incarnation(page.incarnation() + 1);
         Stage::open_at(placed.place, placed.wiring, page.incarnation()).unwrap()
@@ -518,7 +538,24 @@ impl Cluster {
                 adopters.push(server.name);
             }
         }
+        for before in &former.servers {
+            if !plan.servers.iter().any(|server| server.name == before.name) {
+                let transition = Transition::new(plan.generation, former.guide(), former.carried(before));
+                transition.write(&self.server(before.name).spool()).unwrap();
+                let mut wiring = former.portal(before);
+                wiring.portal = wiring.portal.map(|doors| Doors { clients: None, flows: vec![], ..doors });
+                self.server(before.name).prepare("relay", plan, wiring);
+                adopters.push(before.name);
+                self.retired.push(before.name);
+            }
+        }
         adopters
+    }
+
+    /// The servers that have portals.
+    fn with_portals(&self) -> Vec<&Server> {
+        let names = self.plan.servers.iter().map(|server| server.name).chain(self.retired.iter().copied());
+        names.map(|name| self.server(name)).collect()
     }
 
     /// Lets the portals adopt what stands in their files.
@@ -536,8 +573,8 @@ impl Cluster {
     pub fn switch(&mut self) {
         self.switch_without_portals();
         let generation = self.plan.generation;
-        for server in &self.plan.servers {
-            self.server(server.name).hears("relay", &FromProcess::Flushed { generation });
+        for server in self.with_portals() {
+            server.hears("relay", &FromProcess::Flushed { generation });
         }
     }
 
@@ -551,7 +588,7 @@ impl Cluster {
             self.server(name).prepare(process, &self.plan, sink_wiring(stage));
         }
         for (name, process) in &self.plan.sources {
-            self.server(name).prepare(process, &self.plan, source_wiring());
+            self.server(name).prepare(process, &self.plan, source_wiring(&self.plan));
         }
         let all: Vec<_> =
             kept.into_iter().chain(self.plan.sources.iter().map(|&(name, it)| (name, it.into()))).collect();
@@ -568,28 +605,28 @@ impl Cluster {
     /// Lets one source adopt.
     pub fn switch_source(&self, name: &str, process: &str) {
         let generation = self.plan.generation;
-        self.server(name).prepare(process, &self.plan, source_wiring());
+        self.server(name).prepare(process, &self.plan, source_wiring(&self.plan));
         self.server(name).tell(process, ToProcess::Adopt { generation });
         self.server(name).hears(process, &FromProcess::Adopted { generation });
     }
 
     pub fn hand_over(&self) {
         let generation = self.plan.generation;
-        for server in &self.plan.servers {
-            self.server(server.name).tell("relay", ToProcess::HandOver { generation });
+        for server in self.with_portals() {
+            server.tell("relay", ToProcess::HandOver { generation });
         }
-        for server in &self.plan.servers {
-            self.server(server.name).hears("relay", &FromProcess::HandedOver { generation });
+        for server in self.with_portals() {
+            server.hears("relay", &FromProcess::HandedOver { generation });
         }
     }
 
     pub fn settle(&self) {
         let generation = self.plan.generation;
-        for server in &self.plan.servers {
-            self.server(server.name).tell("relay", ToProcess::Settle { generation });
+        for server in self.with_portals() {
+            server.tell("relay", ToProcess::Settle { generation });
         }
-        for server in &self.plan.servers {
-            self.server(server.name).hears("relay", &FromProcess::Settled { generation });
+        for server in self.with_portals() {
+            server.hears("relay", &FromProcess::Settled { generation });
         }
     }
 
@@ -616,10 +653,7 @@ impl Cluster {
 
     /// Ends everything, and answers what was handled.
     pub fn end(mut self) -> Vec<Handled> {
-        for (stop, thread) in std::mem::take(&mut self.sinks).into_values() {
-            stop.store(true, Ordering::Release);
-            thread.join().unwrap();
-        }
+        std::mem::take(&mut self.sinks).into_values().for_each(Sink::end);
         let names: Vec<_> = self.portals.keys().copied().collect();
         for name in names {
             self.stop_portal(name);

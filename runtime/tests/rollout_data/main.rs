@@ -331,6 +331,20 @@ fn a_server_comes_and_another_goes() {
     cluster.roll_out(&less, &["s1", "s2", "s3"]);
     let then = cluster.handled_by("score");
     wait_until("traffic", || cluster.handled_by("score") > then + 1_000);
+    // s3 goes altogether; it holds records, which are handed over.
+    let mut none = cluster.plan.moved(|slot| u16::from(slot % 2 == 0));
+    none.servers.pop();
+    none.servers[1].consumers = vec![("score", cluster::ANY, 1)];
+    cluster.hold(&["s1", "s3"]);
+    let held =
+        |cluster: &Cluster| cluster.server("s3").page("relay").find(Kind::Spool, "call@score").unwrap().under_way();
+    wait_until("held records", || held(&cluster) > 100);
+    cluster.roll_out(&none, &["s2"]);
+    let slots = cluster.server("s3").page("relay").entries();
+    let left = slots.iter().filter(|slot| slot.kind == Kind::Spool && slot.sent != slot.done + slot.written_off);
+    assert_eq!(left.count(), 0, "nothing is left on s3");
+    assert!(cluster.server("s3").count("reguided call") > 100);
+    cluster.stop_portal("s3");
     stop.store(true, Ordering::Release);
     let sent = sender.join().unwrap();
     cluster.all_handled("score", sent.values().sum());
@@ -364,6 +378,50 @@ fn what_was_sent_by_a_newer_guide_waits_until_the_portal_has_it_too() {
     cluster.settle();
     cluster.release();
     source.finish().unwrap();
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
+fn larger_records_are_taken_once_the_plan_allows_them() {
+    let mut cluster = Cluster::new(two_servers());
+    cluster.all_sinks();
+    let mut source = cluster.source("s1", "wanted.0");
+    let mut sent = Sent::new();
+    send(&mut source, 0, 10, &mut sent);
+    assert!(source.send("call", b"k", &vec![7; 4 << 20]).is_err());
+    let next = Plan { max_record: 8 << 20, ..cluster.plan.next() };
+    cluster.roll_out(&next, &[]);
+    send_large(&mut source, 0, 1, 4 << 20, &mut sent);
+    let back = Plan { max_record: 1 << 10, ..cluster.plan.next() };
+    cluster.roll_out(&back, &[]);
+    assert!(source.send("call", b"k", &vec![7; 4 << 20]).is_err());
+    send(&mut source, 0, 1, &mut sent);
+    source.finish().unwrap();
+    cluster.all_handled("score", sent.values().sum());
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
+fn what_is_aside_is_delivered_when_everything_is_started_anew_by_another_plan() {
+    let mut cluster = Cluster::new(two_servers());
+    let mut source = cluster.source("s1", "wanted.0");
+    let mut sent = Sent::new();
+    cluster.hold(&["s1", "s2"]);
+    let next = cluster.plan.moved(|_| 1);
+    let adopters = cluster.replace_files(&next);
+    cluster.adopt_portals(&adopters);
+    cluster.switch_without_portals();
+    send(&mut source, 0, 10, &mut sent);
+    source.finish().unwrap();
+    let aside = |name| cluster.server("s2").page("relay").find(Kind::Spool, name).map_or(0, |slot| slot.under_way());
+    assert!(aside("call@(aside)") > 0);
+    cluster.stop_portal("s1");
+    cluster.stop_portal("s2");
+    cluster.plan = cluster.plan.next();
+    cluster.start_portal("s1");
+    cluster.start_portal("s2");
+    cluster.all_sinks();
     cluster.all_handled("score", sent.values().sum());
     assert_exact(&cluster.end(), "score", &sent);
 }
