@@ -80,6 +80,23 @@ pub fn local(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
     }
 }
 
+/// Compiles a topology for comparing: as `waldo up` would if it can run here, else as `waldo compile` would.
+pub fn as_it_would_run(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
+    let file = TopologyFile::read(target.topology.as_deref())?;
+    let outline = waldo_compiler::outline(&file.source);
+    let declared: Vec<_> = match &outline {
+        Some(outline) if outline.declares_namespaces() => outline.namespaces().collect(),
+        _ => Vec::new(),
+    };
+    let named = target.namespace.as_deref();
+    let is_elsewhere =
+        declared.iter().any(|namespace| !namespace.local && named.is_none_or(|name| namespace.name == name));
+    if is_elsewhere && ports.is_none() {
+        return compile(&file, named.map_or(Choice::Only, Choice::Named), None, false);
+    }
+    local(target, ports)
+}
+
 /// A block of ports for a namespace that nobody declared: by its name, so that copies seldom meet and each stays where
 /// it was. Below the ports that systems give to outgoing connections.
 fn own_ports(topology: &str, namespace: &str) -> u16 {

@@ -25,6 +25,8 @@ pub enum Exit {
     Ok = 0,
     /// An error; nothing was changed.
     Error = 1,
+    /// There are differences.
+    Different = 2,
     /// Another command works on this namespace, or it runs already.
     Locked = 5,
     /// A person or another command ended it before its time.
@@ -46,6 +48,7 @@ impl Exit {
         match self {
             Self::Ok => "ok",
             Self::Error => "error",
+            Self::Different => "different",
             Self::Locked => "locked",
             Self::Cancelled => "cancelled",
             Self::Lost => "lost",

@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod diff;
 mod down;
 mod exec;
 mod exit;
@@ -36,6 +37,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Write a topology's plan, and all that follows from it, into a build directory
     Compile(compile::Arguments),
+    /// Show what a change will do before it is made: processes, keys, ports, and who must hold
+    Diff(diff::Arguments),
     /// Compile a topology and run it on this machine, every server of it
     Up(up::Arguments),
     /// End everything that runs in a namespace, also what was left behind
@@ -61,6 +64,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Compile(arguments) => compile::run(arguments),
+        Command::Diff(arguments) => diff::run(arguments),
         Command::Up(arguments) => up::run(arguments),
         Command::Down(arguments) => down::run(arguments),
         Command::Status(arguments) => status::run(arguments),

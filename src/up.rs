@@ -148,6 +148,9 @@ fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Fail
             paths.remove_spools().map_err(|error| unfit(&error.into()))?;
         }
         compiled.write(&paths.build())?;
+        // What is compiled later doesn't touch what runs.
+        std::fs::copy(paths.build().join("plan.json"), paths.live_plan())
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", paths.live_plan().display())))?;
         cluster::next_generation(&paths).map_err(|error| Failure::new(error.to_string()))
     });
     match prepared {
@@ -231,7 +234,7 @@ fn lead(arguments: &Arguments, ready: &Ready, signals: Signals, progress: &mut P
         plan.namespace,
         counted(plan.servers.len(), "server")
     ));
-    let cluster = Cluster::start(&paths.build().join("plan.json"), plan, paths, *generation)
+    let cluster = Cluster::start(&paths.live_plan(), plan, paths, *generation)
         .map_err(|error| Failure::new(error.to_string()))?;
     let mut lead = Lead::new(plan, cluster, signals, progress);
     let started = lead.start();

@@ -7,6 +7,7 @@ pub mod assemble;
 pub mod bounds;
 pub mod check;
 pub mod diagnostic;
+pub mod diff;
 pub mod graph;
 pub mod guide;
 pub mod place;

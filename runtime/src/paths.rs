@@ -8,7 +8,7 @@
 //!         <process>/{in, page, wiring.json, identity.json}
 //! <root>/.waldo/                          beside the topology, and stays
 //!     build/<namespace>/                  what was compiled
-//!     <namespace>/generation
+//!     <namespace>/{generation, live.json}    the plan that is live, and its number
 //!     <namespace>/<server>/{state/<process>/, spool/<portal>/, log/<process>.log}
 //! ```
 //!
@@ -136,6 +136,11 @@ impl Paths {
     /// Where the compiled plan lives.
     pub fn build(&self) -> PathBuf {
         self.root.join(".waldo/build").join(&self.namespace)
+    }
+
+    /// The plan that is live, or was live last.
+    pub fn live_plan(&self) -> PathBuf {
+        self.root.join(".waldo").join(&self.namespace).join("live.json")
     }
 
     /// The file with the number of the plan that was live last.

@@ -1,0 +1,21 @@
+//! The versions of flows' guides in a plan that goes live after another.
+
+use super::{Unrelated, diff};
+use crate::plan::Plan;
+
+/// The plan with the guide versions that it has as `generation`, following `live`: a flow whose keys don't move, and whose
+/// portal and key rule stay, keeps its version; any other gets `generation`.
+///
+/// # Errors
+/// If they aren't plans of the same topology and namespace.
+pub fn follow(live: &Plan, new: &Plan, generation: u64) -> Result<Plan, Unrelated> {
+    let changed: Vec<String> = diff(live, new)?.guide.iter().map(|change| change.flow.to_owned()).collect();
+    let mut plan = new.clone();
+    for (name, flow) in &mut plan.guide.flows {
+        flow.version = match live.guide.flows.get(name) {
+            Some(before) if !changed.contains(name) => before.version,
+            _ => generation,
+        };
+    }
+    Ok(plan)
+}
