@@ -23,9 +23,10 @@ use crate::{
 /// What to check, and how.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The topology: its file, or the directory that it is in. By default this directory.
+    /// The topology: its file, or the directory that it is in. By default this directory. Of several files what comes later
+    /// is merged into what came before.
     #[arg(value_name = "FILE|DIR")]
-    topology: Option<PathBuf>,
+    topologies: Vec<PathBuf>,
     /// Look at this namespace only; by default at all.
     #[arg(short, long)]
     namespace: Option<String>,
@@ -42,10 +43,10 @@ pub struct Arguments {
 
 /// Checks it.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let file = TopologyFile::read(arguments.topology.as_deref())?;
+    let file = TopologyFile::read(&arguments.topologies)?;
     let mut checked = match &arguments.namespace {
-        None => waldo_compiler::check(&file.source),
-        Some(namespace) => waldo_compiler::check_one(&file.source, namespace)
+        None => waldo_compiler::check(&file.sources),
+        Some(namespace) => waldo_compiler::check_one(&file.sources, namespace)
             .map_err(|refusal| Failure::new(refusal.to_string()).exit(Exit::Usage))?,
     };
     if arguments.local {
@@ -54,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         checked.diagnostics.sort();
     }
     if arguments.json {
-        let report = Report::new(&file.source, &checked.diagnostics, checked.bounds);
+        let report = Report::new(&file.sources, &checked.diagnostics, checked.bounds);
         let json = serde_json::to_string_pretty(&report)
             .map_err(|error| Failure::new(format!("the findings can't be written as JSON: {error}")))?;
         println!("{json}");
@@ -63,8 +64,8 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     file.judge(&checked.diagnostics, arguments.deny_warnings)?;
     match checked.diagnostics.warnings() {
-        0 => println!("{}: no errors", file.source.name),
-        warnings => println!("{}: no errors, {}", file.source.name, counted(warnings, "warning")),
+        0 => println!("{}: no errors", file.name),
+        warnings => println!("{}: no errors, {}", file.name, counted(warnings, "warning")),
     }
     print_bounds(&checked.bounds);
     Ok(Exit::Ok)

@@ -32,7 +32,7 @@ pub struct Compiled(Plan);
 
 /// Compiles it.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let file = TopologyFile::read(arguments.target.topology.as_deref())?;
+    let file = TopologyFile::read(&arguments.target.topologies)?;
     let choice = arguments.target.namespace.as_deref().map_or(Choice::Only, Choice::Named);
     let compiled = compile(&file, choice, None, arguments.deny_warnings)?;
     let plan = compiled.plan();
@@ -47,8 +47,8 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 /// without a name the only local one, or for a file without namespaces `default`, made local. With `ports`, its portals
 /// are in a block of ports from there. Prints what is wrong with the file.
 pub fn local(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
-    let file = TopologyFile::read(target.topology.as_deref())?;
-    let outline = waldo_compiler::outline(&file.source);
+    let file = TopologyFile::read(&target.topologies)?;
+    let outline = waldo_compiler::outline(&file.sources);
     let declared: Vec<_> = match &outline {
         Some(outline) if outline.declares_namespaces() => outline.namespaces().collect(),
         _ => Vec::new(),
@@ -58,12 +58,12 @@ pub fn local(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
         return match local[..] {
             [only] => compile(&file, Choice::Named(&only.name), ports, false),
             [] if declared.is_empty() => compile(&file, Choice::Local(DEFAULT_NAMESPACE), ports, false),
-            [] => Err(Failure::new(format!("none of the namespaces in {} is local", file.source.name)).hint(
+            [] => Err(Failure::new(format!("none of the namespaces in {} is local", file.name)).hint(
                 "`-n NAME` with a new name runs the topology on this machine; or add a namespace with `local: true`",
             )),
             _ => {
                 let names: Vec<_> = local.iter().map(|namespace| namespace.name.as_str()).collect();
-                Err(Failure::new(format!("{} has several local namespaces: {}", file.source.name, names.join(", ")))
+                Err(Failure::new(format!("{} has several local namespaces: {}", file.name, names.join(", ")))
                     .hint("choose one with -n")
                     .exit(Exit::Usage))
             }
@@ -82,8 +82,8 @@ pub fn local(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
 
 /// Compiles a topology for comparing: as `waldo up` would if it can run here, else as `waldo compile` would.
 pub fn as_it_would_run(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
-    let file = TopologyFile::read(target.topology.as_deref())?;
-    let outline = waldo_compiler::outline(&file.source);
+    let file = TopologyFile::read(&target.topologies)?;
+    let outline = waldo_compiler::outline(&file.sources);
     let declared: Vec<_> = match &outline {
         Some(outline) if outline.declares_namespaces() => outline.namespaces().collect(),
         _ => Vec::new(),
@@ -113,16 +113,16 @@ fn compile(
     ports: Option<u16>,
     deny_warnings: bool,
 ) -> Result<Compiled, Failure> {
-    match waldo_compiler::compile(&file.source, choice, ports) {
+    match waldo_compiler::compile(&file.sources, choice, ports) {
         Ok(compiled) => {
             file.judge(&compiled.warnings, deny_warnings)?;
             Ok(Compiled(compiled.plan))
         }
         Err(Refusal::Errors(diagnostics)) => {
             file.judge(&diagnostics, deny_warnings)?;
-            Err(Failure::new(format!("{} can't be compiled", file.source.name)))
+            Err(Failure::new(format!("{} can't be compiled", file.name)))
         }
-        Err(refusal) => Err(Failure::new(format!("{}: {refusal}", file.source.name)).exit(Exit::Usage)),
+        Err(refusal) => Err(Failure::new(format!("{}: {refusal}", file.name)).exit(Exit::Usage)),
     }
 }
 

@@ -27,7 +27,7 @@ use self::{
 };
 use crate::{
     exit::{Exit, Failure},
-    located::{Target, root_of},
+    located::Target,
     logs,
     numbers::grouped,
     topology_file::counted,
@@ -124,7 +124,7 @@ struct Ended {
 }
 
 fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Failure> {
-    let root = root_of(arguments.target.topology.as_deref())?;
+    let root = arguments.target.root()?;
     let compiled = crate::compile::local(&arguments.target, arguments.ports)?;
     let plan = compiled.plan();
     preflight::is_here(plan).map_err(|error| unfit(&error))?;

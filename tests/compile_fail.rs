@@ -8,9 +8,10 @@ use std::{
 };
 
 use waldo_compiler::{
-    Source,
+    Source, Sources,
     check::RULES,
     diagnostic::render::{Colour, render},
+    source::Environment,
 };
 
 /// The rule that looks at files, which `tests/check.rs` breaks through the command.
@@ -27,10 +28,35 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-fn messages(case: &Path) -> String {
+/// The files in `parts/` can be included; these variables are set.
+struct Beside;
+
+impl Environment for Beside {
+    fn variable(&self, name: &str) -> Option<String> {
+        (name == "MODEL_SIZE").then(|| "small".to_owned())
+    }
+
+    fn variables(&self) -> Vec<String> {
+        vec!["MODEL_SIZE".to_owned()]
+    }
+
+    fn include(&self, _: &str, pattern: &str) -> Result<Vec<Source>, String> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile-fail").join(pattern);
+        match fs::read_to_string(path) {
+            Ok(text) => Ok(vec![Source::new(pattern, &text)]),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+fn read(case: &Path) -> Sources {
     let name = case.file_name().expect("a file").to_string_lossy();
-    let source = Source::new(name, &fs::read_to_string(case).expect("readable"));
-    render(&source, &waldo_compiler::check(&source).diagnostics, Colour::Plain)
+    Sources::read(vec![Source::new(name, &fs::read_to_string(case).expect("readable"))], &Beside)
+}
+
+fn messages(case: &Path) -> String {
+    let sources = read(case);
+    render(&sources, &waldo_compiler::check(&sources).diagnostics, Colour::Plain)
 }
 
 #[test]
@@ -53,8 +79,7 @@ fn every_broken_topology_gives_the_expected_messages() {
 fn every_rule_has_a_case_and_every_case_breaks_a_rule() {
     let mut broken = BTreeSet::new();
     for case in cases() {
-        let source = Source::new("case", &fs::read_to_string(&case).expect("readable"));
-        let found = waldo_compiler::check(&source).diagnostics;
+        let found = waldo_compiler::check(&read(&case)).diagnostics;
         assert!(!found.is_empty(), "{} breaks no rule", case.display());
         broken.extend(found.iter().map(|found| found.rule.code));
     }
@@ -65,10 +90,11 @@ fn every_rule_has_a_case_and_every_case_breaks_a_rule() {
 #[test]
 fn every_message_says_where_and_how_to_mend_it() {
     for case in cases() {
-        let source = Source::new("case", &fs::read_to_string(&case).expect("readable"));
-        for found in &waldo_compiler::check(&source).diagnostics {
+        let sources = read(&case);
+        for found in &waldo_compiler::check(&sources).diagnostics {
             assert!(found.help.is_some(), "{}: {} has no help", case.display(), found.message);
-            let blank = source.text.is_empty() || found.place.start > source.text.len();
+            let blank =
+                sources.file(found.place).text.is_empty() || found.place.start > sources.file(found.place).text.len();
             assert!(!blank || found.rule.code == "W001", "{}: {} has no place", case.display(), found.message);
         }
     }

@@ -23,7 +23,7 @@ use bounds::Bounds;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 use plan::Plan;
 pub use render::render;
-pub use source::Source;
+pub use source::{Source, Sources};
 use topology::{FileOutline, Namespace, Topology};
 
 /// What a check of a file found.
@@ -82,24 +82,24 @@ pub struct Compiled {
 }
 
 /// Checks a file in every one of its namespaces.
-pub fn check(source: &Source) -> Checked {
-    check_namespaces(source, |_| true)
+pub fn check(sources: &Sources) -> Checked {
+    check_namespaces(sources, |_| true)
 }
 
 /// Checks a file in one of its namespaces.
 ///
 /// # Errors
 /// [`Refusal::Unknown`] if there is no such namespace.
-pub fn check_one(source: &Source, namespace: &str) -> Result<Checked, Refusal> {
-    if let Some(outline) = outline(source) {
+pub fn check_one(sources: &Sources, namespace: &str) -> Result<Checked, Refusal> {
+    if let Some(outline) = outline(sources) {
         choose(&outline, Choice::Named(namespace))?;
     }
-    Ok(check_namespaces(source, |name| name == namespace))
+    Ok(check_namespaces(sources, |name| name == namespace))
 }
 
-fn check_namespaces(source: &Source, wanted: impl Fn(&str) -> bool) -> Checked {
+fn check_namespaces(sources: &Sources, wanted: impl Fn(&str) -> bool) -> Checked {
     let mut diagnostics = Diagnostics::default();
-    let Some(outline) = read(source, &mut diagnostics) else {
+    let Some(outline) = read(sources, &mut diagnostics) else {
         return Checked { diagnostics, bounds: Bounds::new(), topologies: Vec::new() };
     };
     let namespaces: Vec<&Namespace> = outline.namespaces().filter(|namespace| wanted(&namespace.name)).collect();
@@ -124,6 +124,7 @@ fn check_namespaces(source: &Source, wanted: impl Fn(&str) -> bool) -> Checked {
         check::port_clash::across(&bindings, &mut diagnostics);
     }
     diagnostics.extend(Diagnostics::across(found));
+    diagnostics.drop_follow_ups(sources.found());
     diagnostics.sort();
     Checked { diagnostics, bounds, topologies }
 }
@@ -132,12 +133,13 @@ fn check_namespaces(source: &Source, wanted: impl Fn(&str) -> bool) -> Checked {
 ///
 /// # Errors
 /// [`Refusal`]: the errors of the file in that namespace, or a namespace that isn't there.
-pub fn compile(source: &Source, choice: Choice<'_>, port_base: Option<u16>) -> Result<Compiled, Refusal> {
+pub fn compile(sources: &Sources, choice: Choice<'_>, port_base: Option<u16>) -> Result<Compiled, Refusal> {
     let mut diagnostics = Diagnostics::default();
-    let Some(outline) = read(source, &mut diagnostics) else { return Err(Refusal::Errors(diagnostics)) };
+    let Some(outline) = read(sources, &mut diagnostics) else { return Err(Refusal::Errors(diagnostics)) };
     let namespace = choose(&outline, choice)?;
     let topology = topology::read(&outline, &namespace, &mut diagnostics);
     let whole = check::check(&topology, port_base, &mut diagnostics);
+    diagnostics.drop_follow_ups(sources.found());
     diagnostics.sort();
     match whole {
         Some(whole) if diagnostics.errors() == 0 => {
@@ -148,13 +150,13 @@ pub fn compile(source: &Source, choice: Choice<'_>, port_base: Option<u16>) -> R
 }
 
 /// A file's name and namespaces, as far as they can be read; what is wrong with it is for [`fn@check`] and [`compile`] to say.
-pub fn outline(source: &Source) -> Option<FileOutline> {
-    read(source, &mut Diagnostics::default())
+pub fn outline(sources: &Sources) -> Option<FileOutline> {
+    read(sources, &mut Diagnostics::default())
 }
 
-fn read(source: &Source, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
-    let tree = source::yaml::parse(source, diagnostics)?;
-    topology::outline(&tree, diagnostics)
+fn read(sources: &Sources, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
+    diagnostics.extend(sources.found().clone());
+    topology::outline(sources.tree()?, diagnostics)
 }
 
 fn choose(outline: &FileOutline, choice: Choice<'_>) -> Result<Namespace, Refusal> {

@@ -1,7 +1,13 @@
 //! What was probably meant by a name that nothing has.
 
+/// What is longer is no slip of the pen. Bytes.
+const LONGEST: usize = 200;
+
 /// The most similar of the candidates, if it is similar enough to be worth a question.
 pub fn similar<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if written.len() > LONGEST {
+        return None;
+    }
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(written, candidate), candidate))

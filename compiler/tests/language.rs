@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 use waldo_compiler::{
-    Choice, Refusal, Source, check, compile,
+    Choice, Refusal, Source, Sources, check, compile,
     diagnostic::render::{Colour, render},
     plan::{Plan, ProcessPlan, Program, RestartPolicy},
-    source::{node::Shape, yaml},
+    source::{Unaided, node::Shape, yaml},
     verify_digest,
 };
 use waldo_sdk::{
@@ -29,10 +29,10 @@ fn supported() -> String {
 }
 
 fn compiled(text: &str, choice: Choice<'_>, ports: Option<u16>) -> Plan {
-    let source = Source::new("language.yaml", text);
-    match compile(&source, choice, ports) {
+    let sources = Sources::of("language.yaml", text);
+    match compile(&sources, choice, ports) {
         Ok(compiled) => compiled.plan,
-        Err(Refusal::Errors(diagnostics)) => panic!("{}", render(&source, &diagnostics, Colour::Plain)),
+        Err(Refusal::Errors(diagnostics)) => panic!("{}", render(&sources, &diagnostics, Colour::Plain)),
         Err(refusal) => panic!("{refusal}"),
     }
 }
@@ -43,10 +43,10 @@ fn process<'p>(plan: &'p Plan, server: &str, name: &str) -> &'p ProcessPlan {
 
 #[test]
 fn the_example_compiles_apart_from_what_is_not_supported_yet() {
-    let found = check(&Source::new("language.yaml", EXAMPLE)).diagnostics;
+    let found = check(&Sources::of("language.yaml", EXAMPLE)).diagnostics;
     let codes: Vec<_> = found.iter().map(|found| found.rule.code).collect();
     assert_eq!(codes, ["W010"; 8], "of stages alive, memory, cpu, user; of servers ssh twice, memory, cpu");
-    let checked = check(&Source::new("language.yaml", &supported()));
+    let checked = check(&Sources::of("language.yaml", &supported()));
     assert!(checked.diagnostics.is_empty(), "{:?}", checked.diagnostics);
     assert_eq!(checked.bounds.keys().collect::<Vec<_>>(), ["dev", "prod", "wide"]);
 }
@@ -136,7 +136,7 @@ fn the_same_topology_gives_the_same_bytes_in_whatever_order_it_is_written() {
     assert_eq!(files, waldo_compiler::render(&compiled(&supported(), Choice::Named("dev"), None)).expect("renders"));
 
     let source = Source::new("language.yaml", &supported());
-    let tree = yaml::parse(&source, &mut waldo_compiler::Diagnostics::default()).expect("is YAML");
+    let tree = yaml::parse(&source, &Unaided, &mut waldo_compiler::Diagnostics::default()).expect("is YAML");
     let backward = written_backward(&tree);
     let other = compiled(&backward, Choice::Named("dev"), None);
     assert_eq!(files, waldo_compiler::render(&other).expect("renders"));
@@ -172,7 +172,7 @@ fn the_digest_covers_all_of_a_plan() {
 
 #[test]
 fn a_namespace_is_chosen_or_the_only_one() {
-    let source = Source::new("language.yaml", &supported());
+    let source = Sources::of("language.yaml", &supported());
     assert!(matches!(compile(&source, Choice::Only, None), Err(Refusal::Ambiguous(names)) if names.len() == 3));
     assert!(matches!(compile(&source, Choice::Named("prd"), None), Err(Refusal::Unknown { .. })));
     assert!(matches!(compile(&source, Choice::Local("Bad"), None), Err(Refusal::BadName(_))));
@@ -240,7 +240,7 @@ proptest! {
             let end = (start + remove).min(text.len());
             text.splice(start..end, insert.chars());
         }
-        let source = Source::new("damaged.yaml", &text.into_iter().collect::<String>());
+        let source = Sources::of("damaged.yaml", &text.into_iter().collect::<String>());
         let checked = check(&source);
         let shown = render(&source, &checked.diagnostics, Colour::Plain);
         prop_assert!(!shown.contains('\u{1b}'), "an escape gets through to the terminal");

@@ -57,7 +57,7 @@ impl Side {
             return Ok(Self { name: file.display().to_string(), plan, live: None });
         }
         let namespace = arguments.namespace.clone().or_else(|| beside.map(|plan| plan.namespace.clone()));
-        let target = Target { topology: Some(path.to_owned()), namespace };
+        let target = Target { topologies: vec![path.to_owned()], namespace };
         let plan = compile::as_it_would_run(&target, arguments.ports)?.into_plan();
         Ok(Self { name: path.display().to_string(), plan, live: None })
     }

@@ -14,6 +14,7 @@ pub(crate) mod flow_in_two_portals;
 pub(crate) mod guide_ranges;
 pub(crate) mod guide_server;
 pub(crate) mod idle_server;
+pub(crate) mod include;
 pub mod ipc_path;
 pub(crate) mod key_without_guide;
 pub(crate) mod lines_in_loop;
@@ -35,13 +36,16 @@ pub mod program;
 pub(crate) mod small_disk;
 pub(crate) mod spool_room;
 pub(crate) mod spread_all_in_loop;
+pub(crate) mod substitution;
 pub(crate) mod syntax;
 pub(crate) mod undeclared_cycle;
 pub(crate) mod unknown_field;
 pub(crate) mod unknown_name;
 pub(crate) mod unreachable_instances;
 pub(crate) mod unreachable_stage;
+pub(crate) mod unset_variable;
 pub(crate) mod unused_label;
+pub(crate) mod variable_in_key;
 pub(crate) mod wrong_kind;
 
 use crate::{
@@ -70,7 +74,7 @@ pub struct Rule {
 }
 
 /// All rules in the order of their codes.
-pub const RULES: [&Rule; 40] = [
+pub const RULES: [&Rule; 44] = [
     &syntax::RULE,
     &unknown_field::RULE,
     &missing_field::RULE,
@@ -111,6 +115,10 @@ pub const RULES: [&Rule; 40] = [
     &small_disk::RULE,
     &many_portals::RULE,
     &lines_in_loop::RULE,
+    &include::RULE,
+    &variable_in_key::RULE,
+    &substitution::RULE,
+    &unset_variable::RULE,
 ];
 
 /// The rule of a code, however it is capitalised.

@@ -16,8 +16,8 @@ mistakes may come to light once this one is mended. Common causes: a tab used fo
 isn't closed, `key:value` without the space, two documents (`---`) in one file.",
 };
 
-pub(crate) fn empty() -> Diagnostic {
-    Diagnostic::new(&RULE, Place::default(), "the file is empty").help(
+pub(crate) fn empty(place: Place) -> Diagnostic {
+    Diagnostic::new(&RULE, place, "the file is empty").help(
         "the smallest topology has a name and a stage: `topology: hello` and `stages: {greet: {run: echo hello}}`",
     )
 }

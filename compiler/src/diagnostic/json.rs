@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Diagnostics, Severity};
-use crate::{bounds::Bounds, source::Source};
+use crate::{bounds::Bounds, source::Sources};
 
 /// The version of the report.
 pub const FORMAT: u32 = 1;
@@ -28,11 +28,12 @@ struct Finding {
 }
 
 impl Report {
-    /// The report on a source.
-    pub fn new(source: &Source, diagnostics: &Diagnostics, bounds: Bounds) -> Self {
+    /// The report on a topology.
+    pub fn new(sources: &Sources, diagnostics: &Diagnostics, bounds: Bounds) -> Self {
         let diagnostics = diagnostics
             .iter()
             .map(|diagnostic| {
+                let source = sources.file(diagnostic.place);
                 let position = source.position(diagnostic.place.start);
                 let message = if diagnostic.notes.is_empty() {
                     diagnostic.message.clone()

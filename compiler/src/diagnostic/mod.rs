@@ -3,9 +3,15 @@
 pub mod json;
 pub mod render;
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, HashSet},
+};
 
 use crate::{check::Rule, source::Place};
+
+/// A longer text is shortened. Bytes.
+const LONGEST: usize = 1_200;
 
 /// How much a diagnostic matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +46,7 @@ impl Diagnostic {
     pub fn new(rule: &'static Rule, place: Place, message: impl Into<String>) -> Self {
         Self {
             rule,
-            message: message.into(),
+            message: shortened(message.into()),
             place,
             label: String::new(),
             secondary: Vec::new(),
@@ -52,29 +58,33 @@ impl Diagnostic {
     /// Says something at its place.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
+        self.label = shortened(label.into());
         self
     }
 
     /// Points at another place too.
     #[must_use]
     pub fn also(mut self, place: Place, label: impl Into<String>) -> Self {
-        self.secondary.push((place, label.into()));
+        self.secondary.push((place, shortened(label.into())));
         self
     }
 
     /// Adds what is worth knowing.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(note.into());
+        self.notes.push(shortened(note.into()));
         self
     }
 
     /// Says how to mend it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(shortened(help.into()));
         self
+    }
+
+    fn identity(&self) -> Identity {
+        (self.place, self.rule.code, self.message.clone())
     }
 
     /// Whether it keeps the topology from being compiled.
@@ -83,36 +93,55 @@ impl Diagnostic {
     }
 }
 
+/// A text that is too long to be read, as a key of a megabyte would make it, without its middle; control characters, which
+/// could do anything to a terminal, blanked.
+fn shortened(text: String) -> String {
+    let blank = |character: char| if character.is_control() && character != '\n' { ' ' } else { character };
+    if text.len() <= LONGEST {
+        return if text.chars().any(char::is_control) { text.chars().map(blank).collect() } else { text };
+    }
+    let part = LONGEST / 3;
+    let head: String = text.chars().take(part).map(blank).collect();
+    let tail: Vec<char> = text.chars().rev().take(part).map(blank).collect();
+    format!("{head} … {}", tail.into_iter().rev().collect::<String>())
+}
+
 /// All findings of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Diagnostics(Vec<Diagnostic>);
+pub struct Diagnostics {
+    all: Vec<Diagnostic>,
+    known: HashSet<Identity>,
+}
+
+/// What makes two findings one: the same words of the same rule at the same place.
+type Identity = (Place, &'static str, String);
 
 impl Diagnostics {
     /// Adds one, unless it is known already.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if !self.0.contains(&diagnostic) {
-            self.0.push(diagnostic);
+        if self.known.insert(diagnostic.identity()) {
+            self.all.push(diagnostic);
         }
     }
 
     /// Adds all of another run.
     pub fn extend(&mut self, others: Self) {
-        others.0.into_iter().for_each(|diagnostic| self.push(diagnostic));
+        others.all.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
 
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// How many findings there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// How many of them are errors.
     pub fn errors(&self) -> usize {
-        self.0.iter().filter(|diagnostic| diagnostic.is_error()).count()
+        self.all.iter().filter(|diagnostic| diagnostic.is_error()).count()
     }
 
     /// How many of them are warnings.
@@ -122,7 +151,7 @@ impl Diagnostics {
 
     /// The findings.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The findings of several namespaces as one list in the order of the file; what only some of the namespaces have
@@ -130,10 +159,10 @@ impl Diagnostics {
     pub fn across(namespaces: Vec<(String, Self)>) -> Self {
         let total = namespaces.len();
         let mut found: Vec<(Diagnostic, Vec<String>)> = Vec::new();
-        let mut known: BTreeMap<(Place, &'static str, String), usize> = BTreeMap::new();
+        let mut known: BTreeMap<Identity, usize> = BTreeMap::new();
         for (namespace, diagnostics) in namespaces {
-            for diagnostic in diagnostics.0 {
-                let identity = (diagnostic.place, diagnostic.rule.code, diagnostic.message.clone());
+            for diagnostic in diagnostics.all {
+                let identity = diagnostic.identity();
                 let index = *known.entry(identity).or_insert(found.len());
                 if index == found.len() {
                     found.push((diagnostic, vec![namespace.clone()]));
@@ -154,12 +183,19 @@ impl Diagnostics {
             })
             .collect();
         all.sort_by(by_place);
-        Self(all)
+        let known = all.iter().map(Diagnostic::identity).collect();
+        Self { all, known }
+    }
+
+    /// Drops what is said of places of which these causes say already what is wrong: their values were never what was meant.
+    pub fn drop_follow_ups(&mut self, causes: &Self) {
+        let places: HashSet<Place> = causes.all.iter().map(|cause| cause.place).collect();
+        self.all.retain(|found| !places.contains(&found.place) || causes.known.contains(&found.identity()));
     }
 
     /// Puts the findings into the order of the file.
     pub fn sort(&mut self) {
-        self.0.sort_by(by_place);
+        self.all.sort_by(by_place);
     }
 }
 
@@ -172,7 +208,7 @@ impl<'d> IntoIterator for &'d Diagnostics {
     type IntoIter = std::slice::Iter<'d, Diagnostic>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.all.iter()
     }
 }
 
@@ -181,6 +217,6 @@ impl IntoIterator for Diagnostics {
     type IntoIter = std::vec::IntoIter<Diagnostic>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.all.into_iter()
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Choice, Source, compile};
+use crate::{Choice, Sources, compile};
 
 const TOPOLOGY: &str = r#"
 topology: calls
@@ -18,7 +18,7 @@ servers:
 "#;
 
 fn plan(text: &str) -> Plan {
-    let compiled = compile(&Source::new("t.yaml", text), Choice::Only, None);
+    let compiled = compile(&Sources::of("t.yaml", text), Choice::Only, None);
     compiled.unwrap_or_else(|refusal| panic!("{refusal:?}\n{text}")).plan
 }
 

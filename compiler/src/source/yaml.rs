@@ -14,10 +14,12 @@ use serde_saphyr::{
 
 use super::{
     Place, Source,
+    files::Environment,
     node::{Entry, Node, Shape},
+    substitution,
 };
 use crate::{
-    check::{duplicate_key, syntax, wrong_kind},
+    check::{duplicate_key, syntax, variable_in_key, wrong_kind},
     diagnostic::Diagnostics,
 };
 
@@ -26,16 +28,20 @@ const MAX_DEPTH: usize = 64;
 /// How many values a file may hold after its aliases are followed.
 const MAX_NODES: usize = 1_000_000;
 
-/// Reads a source into a tree. `None`, with a diagnostic, if it isn't YAML.
-pub fn parse(source: &Source, diagnostics: &mut Diagnostics) -> Option<Node> {
+/// Reads a source into a tree, its variables filled in. `None`, with a diagnostic, if it isn't YAML.
+pub fn parse(source: &Source, environment: &dyn Environment, diagnostics: &mut Diagnostics) -> Option<Node> {
     if source.text.trim().is_empty() {
-        diagnostics.push(syntax::empty());
+        diagnostics.push(syntax::empty(Place::at(source.id, 0)));
+        return None;
+    }
+    if let Some(at) = source.text.find('\0') {
+        diagnostics.push(syntax::unreadable("a NUL byte", Place { file: source.id, start: at, end: at + 1 }));
         return None;
     }
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(&source.text, options()) {
-        Ok(raw) => Some(Reader { source, diagnostics }.node(raw)),
+        Ok(raw) => Some(Reader { source, environment, diagnostics }.value(raw)),
         Err(error) => {
-            let place = error.location().map_or_else(Place::default, |location| place_of(source, location));
+            let place = error.location().map_or(Place::at(source.id, 0), |location| place_of(source, location));
             diagnostics.push(syntax::unreadable(&words(&error), place));
             None
         }
@@ -79,6 +85,8 @@ fn words(error: &serde_saphyr::Error) -> String {
             match message.lines().next().unwrap_or_default().trim_end_matches('.') {
                 "recursion limit exceeded" => "lists and maps are nested too deep".to_owned(),
                 line if line.contains("limits breached") => TOO_LARGE.to_owned(),
+                line if line.starts_with("tabs disallowed") => "a tab where only blanks may indent".to_owned(),
+                line if line.starts_with("simple key expected") => "a key without its `:`".to_owned(),
                 line => line.to_owned(),
             }
         }
@@ -90,13 +98,12 @@ fn place_of(source: &Source, location: Location) -> Place {
     let length = source.text.len();
     if let (Some(offset), Some(len)) = (span.byte_offset(), span.byte_len()) {
         let start = (offset as usize).min(length);
-        return Place { start, end: start.saturating_add(len as usize).min(length) };
+        return Place { file: source.id, start, end: start.saturating_add(len as usize).min(length) };
     }
-    let line = (location.line() as usize).saturating_sub(1);
-    let before: usize = source.text.split_inclusive('\n').take(line).map(str::len).sum();
+    let before = source.line((location.line() as usize).max(1)).start;
     let column = (location.column() as usize).saturating_sub(1);
     let rest = source.text.get(before..).unwrap_or_default();
-    Place::at(before + rest.char_indices().nth(column).map_or(0, |(byte, _)| byte))
+    Place::at(source.id, before + rest.char_indices().nth(column).map_or(0, |(byte, _)| byte))
 }
 
 /// A value as the parser hands it out, before its text is looked up in the source.
@@ -176,10 +183,21 @@ impl<'de> Visitor<'de> for RawVisitor {
 /// Looks up what was written, and finds keys written twice.
 struct Reader<'a> {
     source: &'a Source,
+    environment: &'a dyn Environment,
     diagnostics: &'a mut Diagnostics,
 }
 
 impl Reader<'_> {
+    fn value(&mut self, raw: Spanned<Raw>) -> Node {
+        let mut node = self.node(raw);
+        if let Shape::Scalar(text) = &mut node.shape {
+            let written = std::mem::take(text);
+            *text = substitution::substitute(written, node.place, self.environment, self.diagnostics);
+        }
+        node
+    }
+
+    /// As written, variables and all.
     fn node(&mut self, raw: Spanned<Raw>) -> Node {
         let mut place = place_of(self.source, raw.defined);
         let shape = match raw.value {
@@ -188,7 +206,7 @@ impl Reader<'_> {
             Raw::Text(text) => Shape::Scalar(text),
             Raw::List(items) => {
                 place.end = place.end.max((place.start + 1).min(self.source.text.len()));
-                Shape::List(items.into_iter().map(|item| self.node(item)).collect())
+                Shape::List(items.into_iter().map(|item| self.value(item)).collect())
             }
             Raw::Map(entries) => Shape::Map(self.entries(entries)),
         };
@@ -199,11 +217,15 @@ impl Reader<'_> {
         let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
         let mut known = std::collections::HashMap::with_capacity(raw.len());
         for (key, value) in raw {
-            let (key, value) = (self.node(key), self.node(value));
+            let (key, value) = (self.node(key), self.value(value));
             let (Shape::Scalar(text) | Shape::Null(text)) = key.shape else {
                 self.diagnostics.push(wrong_kind::key(&key));
                 continue;
             };
+            if substitution::is_in(&text) {
+                self.diagnostics.push(variable_in_key::key(&text, key.place));
+            }
+            let text = text.replace("$${", "${");
             if let Some(&first) = known.get(&text) {
                 self.diagnostics.push(duplicate_key::twice(&text, key.place, first));
                 continue;
@@ -218,10 +240,11 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Unaided;
 
     fn parsed(text: &str) -> (Option<Node>, Diagnostics) {
         let mut diagnostics = Diagnostics::default();
-        let node = parse(&Source::new("t.yaml", text), &mut diagnostics);
+        let node = parse(&Source::new("t.yaml", text), &Unaided, &mut diagnostics);
         (node, diagnostics)
     }
 
@@ -279,7 +302,7 @@ mod tests {
             let message = parsed(text).1.iter().next().map(|found| found.message.clone()).unwrap_or_default();
             assert!(message.contains(expected), "{message}");
         }
-        for text in ["a: [1, 2", "a: b: c", "- *x", "a: \"b", "%", "? [a]: b", "\0", "a: &a [*a]", "a\n---\nb"] {
+        for text in ["a: [1, 2", "a: b: c", "- *x", "a: \"b", "%", "? [a]: b", "a: &a [*a]", "a\n---\nb"] {
             let (node, diagnostics) = parsed(text);
             assert!(node.is_none() || !diagnostics.is_empty() || text == "- *x" || text == "%", "{text:?}");
         }

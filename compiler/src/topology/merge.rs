@@ -1,23 +1,28 @@
 //! A namespace's changes merged into a topology: maps merge, lists and scalars replace, nothing removes, another kind
 //! replaces. Every value keeps its own place.
 
-use crate::source::node::{Node, Shape};
+use std::collections::{HashMap, HashSet};
+
+use crate::source::node::{Entry, Node, Shape};
 
 /// The base with the changes merged in.
 pub fn merge(base: &Node, changes: &Node) -> Node {
     let (Shape::Map(entries), Shape::Map(changed)) = (&base.shape, &changes.shape) else {
         return changes.clone();
     };
-    let mut merged = entries.clone();
-    for change in changed {
-        let known = merged.iter().position(|entry| entry.key == change.key);
-        match (known, change.value.is_null()) {
-            (Some(index), true) => drop(merged.remove(index)),
-            (Some(index), false) => merged[index].value = merge(&merged[index].value, &change.value),
-            (None, true) => {}
-            (None, false) => merged.push(change.clone()),
+    let changes: HashMap<&str, &Entry> = changed.iter().map(|change| (change.key.as_str(), change)).collect();
+    let mut known = HashSet::with_capacity(entries.len());
+    let mut merged = Vec::with_capacity(entries.len());
+    for entry in entries {
+        known.insert(entry.key.as_str());
+        match changes.get(entry.key.as_str()) {
+            None => merged.push(entry.clone()),
+            Some(change) if change.value.is_null() => {}
+            Some(change) => merged.push(Entry { value: merge(&entry.value, &change.value), ..entry.clone() }),
         }
     }
+    let fresh = changed.iter().filter(|change| !change.value.is_null() && !known.contains(change.key.as_str()));
+    merged.extend(fresh.cloned());
     Node { shape: Shape::Map(merged), place: base.place }
 }
 
@@ -26,7 +31,7 @@ mod tests {
     use super::*;
     use crate::{
         diagnostic::Diagnostics,
-        source::{Source, yaml},
+        source::{Source, Unaided, yaml},
     };
 
     fn plain(node: &Node) -> String {
@@ -43,7 +48,8 @@ mod tests {
     }
 
     fn merged(base: &str, changes: &str) -> String {
-        let tree = |text: &str| yaml::parse(&Source::new("t", text), &mut Diagnostics::default()).expect("is YAML");
+        let tree =
+            |text: &str| yaml::parse(&Source::new("t", text), &Unaided, &mut Diagnostics::default()).expect("is YAML");
         plain(&merge(&tree(base), &tree(changes)))
     }
 

@@ -19,8 +19,20 @@ use crate::{
 };
 
 /// The fields at the top of a topology.
-const TOP: [&str; 10] =
-    ["topology", "flows", "stages", "loops", "portals", "servers", "namespaces", "defaults", "files", "security"];
+const TOP: [&str; 11] = [
+    "topology",
+    "flows",
+    "stages",
+    "loops",
+    "portals",
+    "servers",
+    "namespaces",
+    "defaults",
+    "files",
+    "security",
+    // Gone by now: what is included has been merged in.
+    "include",
+];
 /// The fields that a namespace has besides the changes that it makes.
 const OWN: [&str; 2] = ["local", "ports"];
 /// How long a server may take to become idle. Milliseconds.
@@ -59,7 +71,7 @@ pub fn outline(tree: &Node, diagnostics: &mut Diagnostics) -> Option<FileOutline
     let owner = "the topology".to_owned();
     let Shape::Map(entries) = &tree.shape else {
         reader.report(match tree.shape {
-            Shape::Null(_) => syntax::empty(),
+            Shape::Null(_) => syntax::empty(Place::at(tree.place.file, 0)),
             _ => wrong_kind::value(tree, &owner, "a map of fields, of which `topology` and `stages` are two"),
         });
         return None;
@@ -122,7 +134,7 @@ pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diag
 impl Reader<'_> {
     fn namespace(&mut self, entry: &Entry) -> Option<(Namespace, Option<Node>)> {
         let owner = format!("namespace `{}`", entry.key);
-        let changeable = TOP.iter().filter(|field| !["topology", "namespaces"].contains(field));
+        let changeable = TOP.iter().filter(|field| !["topology", "namespaces", "include"].contains(field));
         let known: Vec<_> = OWN.iter().chain(changeable).copied().collect();
         let fields = self.fields(&entry.value, owner, entry.key_place, &known)?;
         let local = self.choice(fields.get("local"), &[("true", true), ("false", false)]);
