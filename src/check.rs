@@ -9,7 +9,7 @@ use std::{
 use waldo_compiler::{
     Diagnostics,
     bounds::Bounds,
-    check::program,
+    check::{nothing_shipped, program, user},
     diagnostic::json::Report,
     topology::{Stage, Topology},
 };
@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             .map_err(|refusal| Failure::new(refusal.to_string()).exit(Exit::Usage))?,
     };
     if arguments.local {
-        let missing = |topology: &Topology| (topology.namespace.name.clone(), programs(topology, &file.directory));
+        let missing = |topology: &Topology| (topology.namespace.name.clone(), missing_here(topology, &file.directory));
         checked.diagnostics.extend(Diagnostics::across(checked.topologies.iter().map(missing).collect()));
         checked.diagnostics.sort();
     }
@@ -81,15 +81,33 @@ fn print_bounds(bounds: &Bounds) {
     }
 }
 
-/// The programs of a topology's stages that can't be run on this machine.
-fn programs(topology: &Topology, root: &Path) -> Diagnostics {
+/// What a topology needs and this machine doesn't have: programs, users, files to ship.
+fn missing_here(topology: &Topology, root: &Path) -> Diagnostics {
     let mut missing = Diagnostics::default();
     for (name, stage) in &topology.stages {
         if let Err((why, help)) = runs_here(stage, root) {
             missing.push(program::missing(name, stage, why, &help));
         }
+        if let Some(user) = &stage.user
+            && !matches!(nix::unistd::User::from_name(&user.value), Ok(Some(_)))
+        {
+            missing.push(user::unknown(name, user, &users()));
+        }
+    }
+    for pattern in topology.files.iter().flat_map(|files| &files.value) {
+        let below = Path::new(&glob::Pattern::escape(&root.to_string_lossy())).join(&pattern.value);
+        let mut found = glob::glob(&below.to_string_lossy()).into_iter().flatten().flatten();
+        if found.next().is_none() {
+            missing.push(nothing_shipped::pattern(pattern));
+        }
     }
     missing
+}
+
+/// The names of the users in `/etc/passwd`, to suggest one.
+fn users() -> Vec<String> {
+    let lines = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    lines.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.to_owned()).collect()
 }
 
 fn runs_here(stage: &Stage, root: &Path) -> Result<(), (&'static str, String)> {

@@ -14,8 +14,8 @@ use waldo_compiler::{
     source::Environment,
 };
 
-/// The rule that looks at files, which `tests/check.rs` breaks through the command.
-const NOT_FROM_TEXT: &str = "W033";
+/// The rules that look at this machine, which `tests/check.rs` breaks through the command.
+const NOT_FROM_TEXT: [&str; 3] = ["W033", "W050", "W052"];
 
 fn cases() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile-fail");
@@ -84,7 +84,7 @@ fn every_rule_has_a_case_and_every_case_breaks_a_rule() {
         broken.extend(found.iter().map(|found| found.rule.code));
     }
     let unbroken: Vec<_> = RULES.iter().map(|rule| rule.code).filter(|code| !broken.contains(code)).collect();
-    assert_eq!(unbroken, [NOT_FROM_TEXT]);
+    assert_eq!(unbroken, NOT_FROM_TEXT);
 }
 
 #[test]

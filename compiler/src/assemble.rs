@@ -43,6 +43,7 @@ pub fn plan(whole: &Whole<'_>) -> Plan {
         local: topology.namespace.local,
         digest: String::new(),
         idle_timeout: topology.idle_timeout,
+        files: topology.files.iter().flat_map(|files| &files.value).map(|pattern| pattern.value.clone()).collect(),
         flows: topology.flows.iter().map(flow).collect(),
         guide: guide::build(whole),
         servers: topology.servers.keys().map(|name| (name.clone(), server(whole, name, &order))).collect(),
@@ -73,6 +74,7 @@ fn server(whole: &Whole<'_>, name: &str, order: &[String]) -> ServerPlan {
             restart: Restart { policy: RestartPolicy::Always, backoff: BACKOFF, max: None, window: WINDOW },
             stop: Stop { signal: SIGNAL.to_owned(), grace: PORTAL_GRACE },
             ready_timeout: PORTAL_READY,
+            alive: None,
             wiring: wiring::portal(whole, name, portal, carrier),
         }));
     }
@@ -82,8 +84,12 @@ fn server(whole: &Whole<'_>, name: &str, order: &[String]) -> ServerPlan {
         processes.extend((0..declared.instances.value).map(|instance| process(whole, name, stage, declared, instance)));
     }
     let bound = bounds::of_processes(&processes);
+    let declared = whole.topology.servers.get(name);
     ServerPlan {
         address: ports::address(whole.topology, name).to_owned(),
+        ssh: declared.and_then(|server| server.ssh.as_ref()).map(|ssh| ssh.value.clone()),
+        memory: declared.and_then(|server| server.memory.as_ref()).map(|memory| memory.value),
+        cpu: declared.and_then(|server| server.cpu.as_ref()).map(|cpu| cpu.value),
         queued_records: bound.queued_records,
         queued_bytes: bound.queued_bytes,
         processes,
@@ -101,7 +107,10 @@ fn process(whole: &Whole<'_>, server: &str, name: &str, stage: &Stage, instance:
             speaks: stage.speaks.value,
             env,
             cwd: stage.cwd.clone(),
+            user: stage.user.as_ref().map(|user| user.value.clone()),
             nofile: stage.limits.nofile,
+            memory: stage.limits.memory.as_ref().map(|memory| memory.value),
+            cpu: stage.limits.cpu.as_ref().map(|cpu| cpu.value),
         }),
         restart: Restart {
             policy: stage.restart.policy.unwrap_or(policy),
@@ -114,6 +123,7 @@ fn process(whole: &Whole<'_>, server: &str, name: &str, stage: &Stage, instance:
             grace: stage.stop.grace.unwrap_or(GRACE),
         },
         ready_timeout: stage.ready_timeout,
+        alive: stage.alive.as_ref().map(|alive| alive.value),
         wiring: wiring::stage(whole, server, name, stage, instance),
     }
 }

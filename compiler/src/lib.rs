@@ -112,7 +112,9 @@ fn check_namespaces(sources: &Sources, wanted: impl Fn(&str) -> bool) -> Checked
         let topology = topology::read(&outline, namespace, &mut of_namespace);
         if let Some(whole) = check::check(&topology, None, &mut of_namespace) {
             if of_namespace.errors() == 0 && diagnostics.errors() == 0 {
-                bounds.insert(namespace.name.clone(), bounds::of(&assemble::plan(&whole)));
+                let plan = assemble::plan(&whole);
+                check::full_queues::check(&topology, &plan, &mut of_namespace);
+                bounds.insert(namespace.name.clone(), bounds::of(&plan));
             }
             bindings.push((*namespace, whole.bindings));
         }
@@ -140,12 +142,17 @@ pub fn compile(sources: &Sources, choice: Choice<'_>, port_base: Option<u16>) ->
     let topology = topology::read(&outline, &namespace, &mut diagnostics);
     let whole = check::check(&topology, port_base, &mut diagnostics);
     diagnostics.drop_follow_ups(sources.found());
-    diagnostics.sort();
     match whole {
         Some(whole) if diagnostics.errors() == 0 => {
-            Ok(Compiled { plan: assemble::plan(&whole), warnings: diagnostics })
+            let plan = assemble::plan(&whole);
+            check::full_queues::check(&topology, &plan, &mut diagnostics);
+            diagnostics.sort();
+            Ok(Compiled { plan, warnings: diagnostics })
         }
-        _ => Err(Refusal::Errors(diagnostics)),
+        _ => {
+            diagnostics.sort();
+            Err(Refusal::Errors(diagnostics))
+        }
     }
 }
 

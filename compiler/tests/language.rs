@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use waldo_compiler::{
     Choice, Refusal, Source, Sources, check, compile,
     diagnostic::render::{Colour, render},
-    plan::{Plan, ProcessPlan, Program, RestartPolicy},
+    plan::{Alive, Plan, ProcessPlan, Program, RestartPolicy, Stalled},
     source::{Unaided, node::Shape, yaml},
     verify_digest,
 };
@@ -14,20 +14,6 @@ use waldo_sdk::{
 };
 
 const EXAMPLE: &str = include_str!("language.yaml");
-/// The fields of the example that no version supports yet.
-const UNSUPPORTED: [&str; 6] = [
-    "    alive: {within: 30s, then: report}\n",
-    "    user: nobody\n",
-    ", memory: 2GiB, cpu: 0.5",
-    " ssh: ops@s1,",
-    " ssh: ops@s2,",
-    ", memory: 16GiB, cpu: 8",
-];
-
-fn supported() -> String {
-    UNSUPPORTED.iter().fold(EXAMPLE.to_owned(), |text, field| text.replace(field, ""))
-}
-
 fn compiled(text: &str, choice: Choice<'_>, ports: Option<u16>) -> Plan {
     let sources = Sources::of("language.yaml", text);
     match compile(&sources, choice, ports) {
@@ -42,18 +28,27 @@ fn process<'p>(plan: &'p Plan, server: &str, name: &str) -> &'p ProcessPlan {
 }
 
 #[test]
-fn the_example_compiles_apart_from_what_is_not_supported_yet() {
-    let found = check(&Sources::of("language.yaml", EXAMPLE)).diagnostics;
-    let codes: Vec<_> = found.iter().map(|found| found.rule.code).collect();
-    assert_eq!(codes, ["W010"; 8], "of stages alive, memory, cpu, user; of servers ssh twice, memory, cpu");
-    let checked = check(&Sources::of("language.yaml", &supported()));
+fn the_example_compiles() {
+    let checked = check(&Sources::of("language.yaml", EXAMPLE));
     assert!(checked.diagnostics.is_empty(), "{:?}", checked.diagnostics);
     assert_eq!(checked.bounds.keys().collect::<Vec<_>>(), ["dev", "prod", "wide"]);
 }
 
 #[test]
+fn limits_users_and_what_servers_have_are_in_the_plan() {
+    let plan = compiled(EXAMPLE, Choice::Named("prod"), None);
+    let score = process(&plan, "s1", "score.0");
+    assert_eq!(score.alive, Some(Alive { within: 30_000, then: Stalled::Report }));
+    let Program::Stage(program) = &score.program else { panic!("a stage") };
+    assert_eq!((program.user.as_deref(), program.nofile), (Some("nobody"), Some(4096)));
+    assert_eq!((program.memory, program.cpu), (Some(2 << 30), Some(500_000)));
+    let server = &plan.servers["s1"];
+    assert_eq!((server.ssh.as_deref(), server.memory, server.cpu), (Some("ops@s1"), Some(16 << 30), Some(8_000_000)));
+}
+
+#[test]
 fn a_plan_says_who_talks_to_whom_within_which_share() {
-    let plan = compiled(&supported(), Choice::Named("prod"), None);
+    let plan = compiled(EXAMPLE, Choice::Named("prod"), None);
     let names: Vec<_> = plan.servers["s1"].processes.iter().map(|process| process.name.as_str()).collect();
     let expected = ["intake", "relay", "notify.0", "score.0", "score.1", "score.2", "score.3", "parse.0", "parse.1"];
     assert_eq!(names, expected, "portals first, then stages, sinks before sources");
@@ -91,7 +86,7 @@ fn a_plan_says_who_talks_to_whom_within_which_share() {
 
 #[test]
 fn guides_range_over_the_servers_that_can_own_keys() {
-    let plan = compiled(&supported(), Choice::Named("wide"), None);
+    let plan = compiled(EXAMPLE, Choice::Named("wide"), None);
     plan.guide.check().expect("whole");
     assert_eq!(plan.guide.servers, ["s1", "s2"]);
     let Map::Hash(table) = plan.guide.flows["suspect"].map else { panic!("by slots") };
@@ -107,7 +102,7 @@ fn guides_range_over_the_servers_that_can_own_keys() {
 
 #[test]
 fn a_local_namespace_keeps_its_servers_apart_by_ports() {
-    let text = supported().replace(", state: drained", "");
+    let text = EXAMPLE.to_owned().replace(", state: drained", "");
     let plan = compiled(&text, Choice::Named("dev"), None);
     assert!(plan.local);
     let ports = |server: &str, portal: &str| plan.guide.portals[server][portal].clone();
@@ -131,11 +126,11 @@ fn a_local_namespace_keeps_its_servers_apart_by_ports() {
 
 #[test]
 fn the_same_topology_gives_the_same_bytes_in_whatever_order_it_is_written() {
-    let plan = compiled(&supported(), Choice::Named("dev"), None);
+    let plan = compiled(EXAMPLE, Choice::Named("dev"), None);
     let files = waldo_compiler::render(&plan).expect("renders");
-    assert_eq!(files, waldo_compiler::render(&compiled(&supported(), Choice::Named("dev"), None)).expect("renders"));
+    assert_eq!(files, waldo_compiler::render(&compiled(EXAMPLE, Choice::Named("dev"), None)).expect("renders"));
 
-    let source = Source::new("language.yaml", &supported());
+    let source = Source::new("language.yaml", EXAMPLE);
     let tree = yaml::parse(&source, &Unaided, &mut waldo_compiler::Diagnostics::default()).expect("is YAML");
     let backward = written_backward(&tree);
     let other = compiled(&backward, Choice::Named("dev"), None);
@@ -160,7 +155,7 @@ fn written_backward(node: &waldo_compiler::source::node::Node) -> String {
 
 #[test]
 fn the_digest_covers_all_of_a_plan() {
-    let plan = compiled(&supported(), Choice::Named("prod"), None);
+    let plan = compiled(EXAMPLE, Choice::Named("prod"), None);
     assert!(verify_digest(&plan));
     let read: Plan = serde_json::from_str(&serde_json::to_string_pretty(&plan).expect("JSON")).expect("JSON");
     assert_eq!(read, plan);
@@ -172,7 +167,7 @@ fn the_digest_covers_all_of_a_plan() {
 
 #[test]
 fn a_namespace_is_chosen_or_the_only_one() {
-    let source = Sources::of("language.yaml", &supported());
+    let source = Sources::of("language.yaml", EXAMPLE);
     assert!(matches!(compile(&source, Choice::Only, None), Err(Refusal::Ambiguous(names)) if names.len() == 3));
     assert!(matches!(compile(&source, Choice::Named("prd"), None), Err(Refusal::Unknown { .. })));
     assert!(matches!(compile(&source, Choice::Local("Bad"), None), Err(Refusal::BadName(_))));
@@ -234,7 +229,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_the_compiler_panic(damages in proptest::collection::vec(damage(), 1..5)) {
-        let mut text: Vec<char> = supported().chars().collect();
+        let mut text: Vec<char> = EXAMPLE.to_owned().chars().collect();
         for (at, remove, insert) in damages {
             let start = at % (text.len() + 1);
             let end = (start + remove).min(text.len());

@@ -11,6 +11,7 @@ pub(crate) mod duplicate_key;
 pub(crate) mod empty_portal;
 pub(crate) mod environment;
 pub(crate) mod flow_in_two_portals;
+pub(crate) mod full_queues;
 pub(crate) mod guide_ranges;
 pub(crate) mod guide_server;
 pub(crate) mod idle_server;
@@ -29,13 +30,17 @@ pub(crate) mod no_owner;
 pub(crate) mod no_producer;
 pub(crate) mod not_a_cycle;
 pub(crate) mod not_supported;
+pub mod nothing_shipped;
 pub(crate) mod nowhere;
+pub(crate) mod overcommitted;
 pub(crate) mod port_clash;
 pub(crate) mod port_room;
 pub mod program;
+pub(crate) mod shipped_files;
 pub(crate) mod small_disk;
 pub(crate) mod spool_room;
 pub(crate) mod spread_all_in_loop;
+pub(crate) mod stalled_filter;
 pub(crate) mod substitution;
 pub(crate) mod syntax;
 pub(crate) mod undeclared_cycle;
@@ -45,6 +50,7 @@ pub(crate) mod unreachable_instances;
 pub(crate) mod unreachable_stage;
 pub(crate) mod unset_variable;
 pub(crate) mod unused_label;
+pub mod user;
 pub(crate) mod variable_in_key;
 pub(crate) mod wrong_kind;
 
@@ -74,7 +80,7 @@ pub struct Rule {
 }
 
 /// All rules in the order of their codes.
-pub const RULES: [&Rule; 44] = [
+pub const RULES: [&Rule; 50] = [
     &syntax::RULE,
     &unknown_field::RULE,
     &missing_field::RULE,
@@ -119,6 +125,12 @@ pub const RULES: [&Rule; 44] = [
     &variable_in_key::RULE,
     &substitution::RULE,
     &unset_variable::RULE,
+    &stalled_filter::RULE,
+    &overcommitted::RULE,
+    &full_queues::RULE,
+    &user::RULE,
+    &shipped_files::RULE,
+    &nothing_shipped::RULE,
 ];
 
 /// The rule of a code, however it is capitalised.
@@ -152,7 +164,7 @@ impl<'t> Whole<'t> {
 }
 
 /// Rules that look at single things and the names in them.
-const PARTS: [fn(&Topology, &mut Diagnostics); 11] = [
+const PARTS: [fn(&Topology, &mut Diagnostics); 13] = [
     unknown_name::check,
     name_clash::check,
     missing_field::check,
@@ -164,10 +176,12 @@ const PARTS: [fn(&Topology, &mut Diagnostics); 11] = [
     lines_outputs::check,
     loop_numbers::check,
     small_disk::check,
+    stalled_filter::check,
+    shipped_files::check,
 ];
 
 /// Rules that look at the whole.
-const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 14] = [
+const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 15] = [
     no_producer::check,
     no_consumer::check,
     nowhere::check,
@@ -182,6 +196,7 @@ const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 14] = [
     port_room::check,
     ipc_path::check,
     empty_portal::check,
+    overcommitted::check,
 ];
 
 /// Rules whose warnings help only where there are no errors.

@@ -155,6 +155,7 @@ impl Diff<'_> {
             }
         }
         plan.idle_timeout = self.new.idle_timeout;
+        plan.files.clone_from(&self.new.files);
         plan.local = self.new.local;
         plan.flows.clone_from(&self.new.flows);
         plan.order.clone_from(&self.new.order);
@@ -171,6 +172,31 @@ fn settings(old: &Plan, new: &Plan) -> Vec<Because> {
     }
     if old.local != new.local {
         settings.push(Because::changed("local", old.local, new.local));
+    }
+    if old.files != new.files {
+        settings.push(Because::changed("files", old.files.join(", "), new.files.join(", ")));
+    }
+    for (name, server) in &new.servers {
+        let Some(before) = old.servers.get(name) else { continue };
+        let number = |value: Option<u64>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+        let login = |server: &crate::plan::ServerPlan| server.ssh.clone().unwrap_or_else(|| server.address.clone());
+        if before.ssh != server.ssh {
+            settings.push(Because::changed(format!("ssh of {name}"), login(before), login(server)));
+        }
+        if before.memory != server.memory {
+            settings.push(Because::changed(
+                format!("memory of {name} in bytes"),
+                number(before.memory),
+                number(server.memory),
+            ));
+        }
+        if before.cpu != server.cpu {
+            settings.push(Because::changed(
+                format!("cpu of {name} in millionths"),
+                number(before.cpu),
+                number(server.cpu),
+            ));
+        }
     }
     let from_clients = |flow: &FlowPlan| if flow.from_clients { "clients and stages" } else { "stages" };
     for (name, flow) in &new.flows {

@@ -135,6 +135,14 @@ fn policy(old: &ProcessPlan, new: &ProcessPlan, reasons: &mut Vec<Because>) {
         let words = |process: &ProcessPlan| format!("{} and {} ms", process.stop.signal, process.stop.grace);
         reasons.push(Because::changed("stop", words(old), words(new)));
     }
+    if old.alive != new.alive {
+        let words = |process: &ProcessPlan| {
+            process
+                .alive
+                .map_or_else(|| "none".to_owned(), |alive| format!("{} ms, then {}", alive.within, word(&alive.then)))
+        };
+        reasons.push(Because::changed("alive within", words(old), words(new)));
+    }
     if old.ready_timeout != new.ready_timeout {
         reasons.push(Because::changed("ready timeout in ms", old.ready_timeout, new.ready_timeout));
     }
@@ -159,9 +167,16 @@ fn program(old: &Program, new: &Program, reasons: &mut Vec<Because>) {
             reasons.push(Because::variable(name, from.map(String::as_str), to.map(String::as_str)));
         }
     }
-    if old.nofile != new.nofile {
-        reasons.push(limit("limits.nofile", old.nofile, new.nofile));
+    if old.user != new.user {
+        let words = |program: &StageProgram| program.user.clone().unwrap_or_else(|| "the launcher's".to_owned());
+        reasons.push(Because::changed("user", words(old), words(new)));
     }
+    let limits = [
+        ("limits.nofile", old.nofile, new.nofile),
+        ("limits.memory in bytes", old.memory, new.memory),
+        ("limits.cpu in millionths", old.cpu, new.cpu),
+    ];
+    reasons.extend(limits.into_iter().filter(|(_, from, to)| from != to).map(|(what, from, to)| limit(what, from, to)));
 }
 
 fn limit(what: &str, from: Option<u64>, to: Option<u64>) -> Because {

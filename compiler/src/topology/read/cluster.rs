@@ -82,12 +82,12 @@ impl Reader<'_> {
             place: fields.place,
             address: self.address(&fields, "address"),
             listen: self.address(&fields, "listen"),
-            ssh: fields.get("ssh").and_then(|(node, what)| self.text(node, &what)).map(|ssh| ssh.place),
+            ssh: self.literal(fields.get("ssh"), login),
             weight: weight.as_ref().map_or(Weight::ONE, |weight| Weight(weight.value)),
             weight_place: weight.map(|weight| weight.place),
             labels,
-            memory: self.literal(fields.get("memory"), literal::size).map(|memory| memory.place),
-            cpu: self.literal(fields.get("cpu"), literal::millionths).map(|cpu| cpu.place),
+            memory: self.literal(fields.get("memory"), literal::size),
+            cpu: self.literal(fields.get("cpu"), literal::millionths),
             drained: drained.filter(|drained| drained.value).map(|drained| drained.place),
         })
     }
@@ -101,6 +101,23 @@ impl Reader<'_> {
             self.report(bad_literal::literal(&what, &text.value, text.place, expected));
         }
         Some(text)
+    }
+}
+
+/// What `ssh` takes for a destination, without a word that it would take for an option.
+fn login(text: &str) -> Result<String, &'static str> {
+    let (user, host) = text.split_once('@').map_or((None, text), |(user, host)| (Some(user), host));
+    let plain = |text: &str| {
+        !text.is_empty()
+            && !text.starts_with('-')
+            && !text.chars().any(|character| {
+                character.is_whitespace() || character.is_control() || "'\"`$;&|<>\\".contains(character)
+            })
+    };
+    if plain(host) && user.is_none_or(plain) && !host.contains('@') {
+        Ok(text.to_owned())
+    } else {
+        Err("where `ssh` logs in: `HOST` or `USER@HOST`, as your ssh config knows it")
     }
 }
 
@@ -121,6 +138,16 @@ fn is_address(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_are_hosts_with_or_without_a_user_and_never_options() {
+        for text in ["s1", "ops@s1", "ops@10.0.0.1", "s1.example.org", "ops@[::1]"] {
+            assert!(login(text).is_ok(), "{text}");
+        }
+        for text in ["", "-oProxyCommand=x", "ops@-x", "a b", "a;b", "a@b@c", "@s1", "s1\n", "$(x)"] {
+            assert!(login(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn addresses_are_ips_or_host_names_without_port_or_scheme() {

@@ -7,7 +7,7 @@ use waldo_sdk::wiring::Spread;
 use super::fields::{Fields, Reader};
 use crate::{
     check::{bad_literal, environment, missing_field, wrong_kind},
-    plan::{RestartPolicy, Speaks},
+    plan::{Alive, RestartPolicy, Speaks, Stalled},
     source::{
         Located, Place,
         node::{Node, Shape},
@@ -46,7 +46,6 @@ impl Reader<'_> {
         let fields = self.fields(node, owner, place, &FIELDS)?;
         let run = self.required(&fields, "run", "run: ./bin/program").and_then(|(node, what)| self.run(node, &what));
         let instances = self.count(fields.get("instances"), 1, MOST_INSTANCES);
-        let alive = fields.get("alive").zip(fields.entry("alive"));
         Some(Stage {
             place,
             run: run.unwrap_or_else(|| Located::new(Vec::new(), place)),
@@ -56,13 +55,7 @@ impl Reader<'_> {
             on: self.on(&fields),
             env: self.environment(&fields),
             restart: self.restart(&fields),
-            alive: alive.map(|((node, what), entry)| {
-                if let Some(alive) = self.fields(node, what, entry.key_place, &["within", "then"]) {
-                    self.literal(alive.get("within"), literal::duration);
-                    self.choice(alive.get("then"), &[("report", ()), ("restart", ())]);
-                }
-                entry.key_place
-            }),
+            alive: self.alive(&fields),
             stop: self.stop(&fields),
             ready_timeout: self.ready(&fields),
             queue: self.count(fields.get("queue"), 1, LONGEST_QUEUE).map_or(QUEUE, |queue| queue.value),
@@ -195,6 +188,16 @@ impl Reader<'_> {
             self.literal(fields.get("timeout"), positive_duration)
         });
         timeout.map_or(READY_TIMEOUT, |timeout| timeout.value)
+    }
+
+    fn alive(&mut self, fields: &Fields<'_>) -> Option<Located<Alive>> {
+        let (node, what) = fields.get("alive")?;
+        let place = fields.entry("alive")?.key_place;
+        let alive = self.fields(node, what, place, &["within", "then"])?;
+        let within = self.required(&alive, "within", "alive: {within: 30s}");
+        let within = self.literal(within, positive_duration)?.value;
+        let then = self.choice(alive.get("then"), &[("report", Stalled::Report), ("restart", Stalled::Restart)]);
+        Some(Located::new(Alive { within, then: then.map(|then| then.value).unwrap_or_default() }, place))
     }
 
     fn limits(&mut self, fields: &Fields<'_>) -> Limits {
