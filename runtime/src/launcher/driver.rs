@@ -30,6 +30,7 @@ use super::{
     lines::Lines,
     logs,
     machine::{Effect, Event, Machine},
+    owners,
     spawn::Spawner,
     state::{Ended, Moment, Process, ProcessIndex},
 };
@@ -44,6 +45,8 @@ use crate::{
 const LONGEST_WAIT: u64 = 1_000;
 /// How often the pages are read while the stages work off what is there. Milliseconds.
 const LOOK_AGAIN: u64 = 5;
+/// How often a heartbeat is looked at within the time that it may stand still.
+const HEARTBEATS: u64 = 4;
 /// How long what is left of an ended process's group may take to be gone once it is killed.
 const GONE: Duration = Duration::from_secs(1);
 /// How often logs are looked at and rates taken. Milliseconds.
@@ -113,6 +116,9 @@ impl Driver {
         let processes: Vec<Process> = server.processes.iter().map(Process::new).collect();
         let of_all_servers = plan.servers.values().flat_map(|server| &server.processes);
         let longest_grace = of_all_servers.map(|process| process.stop.grace).max().unwrap_or(0);
+        let processes_socket = listen(places.processes())?;
+        owners::open_to_group(plan, &places.processes())
+            .map_err(LaunchError::io(format!("open {} to the group", places.processes().display())))?;
         Ok(Self {
             began: Instant::now(),
             received: vec![0; processes.len()],
@@ -132,7 +138,7 @@ impl Driver {
                 digest: plan.digest.clone(),
             },
             running: HashMap::new(),
-            processes: listen(places.processes())?,
+            processes: processes_socket,
             commands: listen(places.commands())?,
             callers: Vec::new(),
             members: Vec::new(),
@@ -163,6 +169,7 @@ impl Driver {
                 self.draining = false;
                 self.take_in(Event::Drained);
             }
+            self.hear_heartbeats();
             if self.machine.next_deadline().is_some_and(|deadline| deadline <= self.now()) {
                 self.take_in(Event::Tick);
             }
@@ -173,6 +180,13 @@ impl Driver {
         self.callers.iter_mut().for_each(Lines::flush);
         self.note("stopped");
         Ok(self.status())
+    }
+
+    fn hear_heartbeats(&mut self) {
+        for process in self.machine.watched() {
+            let beat = self.pages[process.0].heartbeat();
+            self.take_in(Event::Heartbeat { process, beat });
+        }
     }
 
     fn now(&self) -> Moment {
@@ -191,6 +205,9 @@ impl Driver {
         let due = self.machine.next_deadline().map_or(LONGEST_WAIT, |deadline| deadline.saturating_sub(now));
         let due = due.min(self.chores_at.saturating_sub(now)).min(LONGEST_WAIT);
         let due = if self.draining { due.min(LOOK_AGAIN) } else { due };
+        // A heartbeat can't be waited for: it is looked at a few times within the time that it may stand still.
+        let shortest = self.machine.watched().into_iter().filter_map(|process| self.plans[process.0].alive);
+        let due = shortest.map(|alive| (alive.within / HEARTBEATS).max(LOOK_AGAIN)).fold(due, u64::min);
         let stdin = std::io::stdin();
         let mut watched: Vec<BorrowedFd> =
             vec![self.ends.as_fd(), self.stops.as_fd(), self.commands.as_fd(), self.processes.as_fd()];
@@ -238,6 +255,10 @@ impl Driver {
                     self.note(&format!("{}: killed", self.plans[process.0].name));
                     let _ = sys::process::kill_group(pid);
                 }
+            }
+            Effect::Report { process } => {
+                let within = self.plans[process.0].alive.map_or(0, |alive| alive.within);
+                self.note(&format!("{}: no progress for {within} ms", self.plans[process.0].name));
             }
             Effect::WatchDrain => self.draining = true,
             Effect::Leave => self.leaving = true,

@@ -8,6 +8,7 @@ mod leftovers;
 mod lines;
 mod logs;
 mod machine;
+mod owners;
 mod prepare;
 mod spawn;
 mod state;
@@ -20,7 +21,7 @@ pub use leftovers::{Leftovers, clear as clear_leftovers};
 pub use logs::last_lines;
 pub use machine::{Effect, Event, Machine};
 pub use spawn::resolve_program;
-pub use state::{Ended, Finish, Phase, Process, ProcessIndex, Role, State, Step};
+pub use state::{Ended, Finish, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
 
 use crate::{
     control::Holder,
@@ -76,6 +77,22 @@ pub enum LaunchError {
         server: String,
         /// By whom.
         holder: Option<Holder>,
+    },
+    /// A stage is to run as a user that this machine doesn't know.
+    #[error("{process} is to run as {user}, whom this machine doesn't know")]
+    NoUser {
+        /// Which process.
+        process: String,
+        /// As whom.
+        user: String,
+    },
+    /// A stage is to run as another user, and this launcher isn't root.
+    #[error("{process} is to run as {user}, and only root may run programs as other users")]
+    NotRoot {
+        /// Which process.
+        process: String,
+        /// As whom.
+        user: String,
     },
     /// Processes of an earlier launcher can't be ended.
     #[error("processes of an earlier launcher don't end: {0:?}")]

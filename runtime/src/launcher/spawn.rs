@@ -10,7 +10,7 @@ use std::{
 
 use waldo_compiler::plan::{Plan, ProcessPlan, Program, Speaks, StageProgram};
 
-use super::{Options, logs};
+use super::{Options, logs, owners};
 use crate::{paths::ServerPaths, sys::process::Identity};
 
 /// What all processes of a server have in common.
@@ -22,6 +22,7 @@ pub struct Spawner {
     server: String,
     root: PathBuf,
     places: ServerPaths,
+    group: Option<u32>,
 }
 
 impl Spawner {
@@ -37,6 +38,7 @@ impl Spawner {
             server: options.server.clone(),
             root: options.root.clone(),
             places: places.clone(),
+            group: owners::group(plan),
         })
     }
 
@@ -59,6 +61,9 @@ impl Spawner {
     fn command(&self, process: &ProcessPlan, incarnation: u64) -> std::io::Result<Command> {
         let mut command = Command::new(&self.waldo);
         command.arg("__exec");
+        if let Some(group) = self.group {
+            command.arg("--group").arg(group.to_string());
+        }
         match &process.program {
             Program::Portal => {
                 command.arg("--cwd").arg(&self.root).arg("--").arg(&self.waldo).arg("__portal");
@@ -66,8 +71,14 @@ impl Spawner {
             Program::Stage(program) => {
                 let placed = self.place(program);
                 command.arg("--cwd").arg(&placed.cwd);
+                if let Some(user) = &placed.user {
+                    command.arg("--user").arg(user);
+                }
                 if let Some(nofile) = placed.nofile {
                     command.arg("--nofile").arg(nofile.to_string());
+                }
+                if let Some(memory) = placed.memory {
+                    command.arg("--memory").arg(memory.to_string());
                 }
                 command.arg("--");
                 match placed.speaks {
