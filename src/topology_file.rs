@@ -1,24 +1,23 @@
 //! A topology's files: found, read, and what is wrong with them printed.
 
 use std::{
+    env::VarError,
     fs::File,
-    io::{Read, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
+use glob::MatchOptions;
 use waldo_compiler::{
     Diagnostics, Source, Sources,
     diagnostic::render::{Colour, render},
-    source::Environment,
+    source::{Environment, MOST_BYTES, MOST_FILES, Missing},
 };
 
 use crate::exit::{Exit, Failure};
 
 /// The file of a directory, or of this one.
 const NAME: &str = "waldo.yaml";
-/// The greatest size of a topology. Bytes.
-const LARGEST: u64 = 64 << 20;
-
 /// A topology's files.
 pub struct TopologyFile {
     /// What people call them.
@@ -33,26 +32,48 @@ pub struct TopologyFile {
 struct Here;
 
 impl Environment for Here {
-    fn variable(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+    fn variable(&self, name: &str) -> Result<String, Missing> {
+        std::env::var(name).map_err(|error| match error {
+            VarError::NotPresent => Missing::Unset,
+            VarError::NotUnicode(_) => Missing::NotText,
+        })
     }
 
     fn variables(&self) -> Vec<String> {
         std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
     }
 
-    fn include(&self, from: &str, pattern: &str) -> Result<Vec<Source>, String> {
+    fn matching(&self, from: &str, pattern: &str) -> Result<Vec<String>, String> {
         let directory = Path::new(from).parent().unwrap_or(Path::new(""));
         // What the directory is called is no pattern.
         let directory = glob::Pattern::escape(&directory.to_string_lossy());
         let whole = Path::new(&directory).join(pattern);
-        let paths = glob::glob(&whole.to_string_lossy()).map_err(|error| format!("no pattern: {}", error.msg))?;
-        let mut sources = Vec::new();
+        // As in a shell, what editors hide beside a file isn't meant.
+        let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+        let paths = glob::glob_with(&whole.to_string_lossy(), options)
+            .map_err(|error| format!("it is no pattern: {}", error.msg))?;
+        let mut matching = Vec::new();
         for path in paths {
             let path = path.map_err(|error| format!("cannot read {}: {}", error.path().display(), error.error()))?;
-            sources.push(read(&path).map_err(|failure| failure.message)?);
+            matching.push(
+                path.into_os_string()
+                    .into_string()
+                    .map_err(|path| format!("the name of {} isn't text in UTF-8", path.display()))?,
+            );
+            if matching.len() > MOST_FILES {
+                return Err(format!("it names more than {MOST_FILES} files"));
+            }
         }
-        Ok(sources)
+        matching.sort();
+        Ok(matching)
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+        read(Path::new(name)).map_err(|failure| failure.message)
+    }
+
+    fn identity(&self, name: &str) -> String {
+        std::fs::canonicalize(name).map_or_else(|_| name.to_owned(), |path| path.to_string_lossy().into_owned())
     }
 }
 
@@ -64,11 +85,22 @@ impl TopologyFile {
             [] => vec![find(None)?],
             named => named.iter().map(|path| find(Some(path))).collect::<Result<_, _>>()?,
         };
-        let given = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+        let mut given = Vec::new();
+        let mut bytes = 0;
+        // What is beyond the limits the compiler refuses, but needn't be in memory for that.
+        for path in paths.iter().take(MOST_FILES + 1) {
+            let source = Source::of_bytes(path.display().to_string(), read(path)?);
+            bytes += source.text.len();
+            given.push(source);
+            if bytes > MOST_BYTES {
+                break;
+            }
+        }
         let name = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" + ");
         let directory = paths[0].parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { name, directory: directory.to_owned(), sources: Sources::read(given, &Here) })
     }
+
     /// Prints findings to stderr, in colour on a terminal.
     pub fn print(&self, diagnostics: &Diagnostics) {
         // Nobody is left to tell if stderr is gone.
@@ -100,29 +132,18 @@ pub fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Reads one file.
-fn read(path: &Path) -> Result<Source, Failure> {
+/// Reads one file, or as much of it as is more than a topology has.
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let shown = path.display();
-    let kind = std::fs::metadata(path).map_err(|error| Failure::new(format!("cannot read {shown}: {error}")))?;
+    let unreadable = |error: io::Error| Failure::new(format!("cannot read {shown}: {error}"));
+    let kind = std::fs::metadata(path).map_err(unreadable)?;
     if !kind.is_file() {
         // A pipe would keep us waiting, a device might never end.
         return Err(Failure::new(format!("{shown} is no file")).hint("name the topology's file, or its directory"));
     }
     let mut bytes = Vec::new();
-    let size = File::open(path)
-        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
-        .map_err(|error| Failure::new(format!("cannot read {shown}: {error}")))?;
-    if size as u64 > LARGEST {
-        return Err(Failure::new(format!("{shown} is larger than 64 MiB, which no topology is"))
-            .hint("name the topology's file"));
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..valid].split(|&byte| byte == b'\n').count();
-        Failure::new(format!("{shown} isn't text in UTF-8: line {line} has a byte that can't be read"))
-            .hint("save it as UTF-8")
-    })?;
-    Ok(Source::new(shown.to_string(), &text))
+    File::open(path).and_then(|file| file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    Ok(bytes)
 }
 
 fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
@@ -131,8 +152,10 @@ fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
         Some(path) if path.is_dir() => path.join(NAME),
         Some(path) => path.to_owned(),
     };
-    if path.exists() {
-        return Ok(path);
+    match std::fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // What else is wrong with it, reading tells.
+        _ => return Ok(path),
     }
     Err(match named {
         None => Failure::new("there is no waldo.yaml here").hint("name a topology's file or directory"),

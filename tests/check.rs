@@ -59,7 +59,7 @@ fn files_that_are_no_topology_are_one_clear_error_each() {
         (&empty, vec!["check", "."], "there is no waldo.yaml in ."),
         (&empty, vec!["check", "x.yaml"], "there is no file or directory x.yaml"),
         (&empty, vec!["compile"], "there is no waldo.yaml here"),
-        (&latin, vec!["check"], "isn't text in UTF-8: line 1"),
+        (&latin, vec!["check"], "waldo.yaml:1:14"),
         (&nothing, vec!["check"], "the file is empty"),
         (&binary, vec!["check"], "error[W001]"),
     ] {

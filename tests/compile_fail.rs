@@ -11,7 +11,7 @@ use waldo_compiler::{
     Source, Sources,
     check::RULES,
     diagnostic::render::{Colour, render},
-    source::Environment,
+    source::{Environment, Missing},
 };
 
 /// The rules that look at this machine, which `tests/check.rs` breaks through the command.
@@ -31,27 +31,31 @@ fn cases() -> Vec<PathBuf> {
 /// The files in `parts/` can be included; these variables are set.
 struct Beside;
 
+fn beside(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile-fail").join(name)
+}
+
 impl Environment for Beside {
-    fn variable(&self, name: &str) -> Option<String> {
-        (name == "MODEL_SIZE").then(|| "small".to_owned())
+    fn variable(&self, name: &str) -> Result<String, Missing> {
+        if name == "MODEL_SIZE" { Ok("small".to_owned()) } else { Err(Missing::Unset) }
     }
 
     fn variables(&self) -> Vec<String> {
         vec!["MODEL_SIZE".to_owned()]
     }
 
-    fn include(&self, _: &str, pattern: &str) -> Result<Vec<Source>, String> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile-fail").join(pattern);
-        match fs::read_to_string(path) {
-            Ok(text) => Ok(vec![Source::new(pattern, &text)]),
-            Err(_) => Ok(Vec::new()),
-        }
+    fn matching(&self, _: &str, pattern: &str) -> Result<Vec<String>, String> {
+        Ok(if beside(pattern).exists() { vec![pattern.to_owned()] } else { Vec::new() })
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+        fs::read(beside(name)).map_err(|error| error.to_string())
     }
 }
 
 fn read(case: &Path) -> Sources {
     let name = case.file_name().expect("a file").to_string_lossy();
-    Sources::read(vec![Source::new(name, &fs::read_to_string(case).expect("readable"))], &Beside)
+    Sources::read(vec![Source::of_bytes(name, fs::read(case).expect("readable"))], &Beside)
 }
 
 fn messages(case: &Path) -> String {

@@ -32,9 +32,8 @@ pub(crate) fn unreadable(pattern: &str, place: Place, why: &str) -> Diagnostic {
         .help("name files that can be read as topologies; paths are seen from the file that includes")
 }
 
-pub(crate) fn circle(chain: &[&str], again: &str, place: Place) -> Diagnostic {
-    let from = chain.iter().position(|name| *name == again).unwrap_or(0);
-    let names: Vec<String> = chain[from..].iter().chain([&again]).map(|name| format!("`{name}`")).collect();
+pub(crate) fn circle(names: &[&str], place: Place) -> Diagnostic {
+    let names: Vec<String> = names.iter().chain(names.first()).map(|name| format!("`{name}`")).collect();
     Diagnostic::new(&RULE, place, format!("files include each other: {}", names.join(" → ")))
         .label("this is being read already")
         .help("remove one of these includes")

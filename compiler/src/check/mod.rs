@@ -30,6 +30,7 @@ pub(crate) mod no_owner;
 pub(crate) mod no_producer;
 pub(crate) mod not_a_cycle;
 pub(crate) mod not_supported;
+pub(crate) mod not_text;
 pub mod nothing_shipped;
 pub(crate) mod nowhere;
 pub(crate) mod overcommitted;
@@ -80,7 +81,7 @@ pub struct Rule {
 }
 
 /// All rules in the order of their codes.
-pub const RULES: [&Rule; 50] = [
+pub const RULES: [&Rule; 51] = [
     &syntax::RULE,
     &unknown_field::RULE,
     &missing_field::RULE,
@@ -122,6 +123,7 @@ pub const RULES: [&Rule; 50] = [
     &many_portals::RULE,
     &lines_in_loop::RULE,
     &include::RULE,
+    &not_text::RULE,
     &variable_in_key::RULE,
     &substitution::RULE,
     &unset_variable::RULE,

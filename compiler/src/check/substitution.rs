@@ -12,7 +12,7 @@ pub(crate) static RULE: Rule = Rule {
     title: "a substitution that can't be read",
     explanation: "\
 `${NAME}` is filled in with the environment's variable NAME, `${NAME:-default}` with the default if the variable isn't set or is empty. A name has letters, digits and `_`.
-There are no other forms. For the text `${` itself, as in a command for a shell, write `$${`.
+There are no other forms; a default is taken as written, without variables of its own. For the text `${` itself, as in a command for a shell, write `$${`.
 
   wrong   run: \"sh -c 'echo ${1}'\"
   right   run: \"sh -c 'echo $${1}'\"",

@@ -26,3 +26,9 @@ pub(crate) fn unset(name: &str, place: Place, known: &[String]) -> Diagnostic {
         .label("not set in the environment")
         .help(format!("{meant}set it, or give it a default: `${{{name}:-default}}`"))
 }
+
+pub(crate) fn not_text(name: &str, place: Place) -> Diagnostic {
+    Diagnostic::new(&RULE, place, format!("the variable `{name}` isn't text in UTF-8"))
+        .label("can't be filled in")
+        .help("set it to text in UTF-8")
+}

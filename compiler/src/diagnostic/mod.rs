@@ -5,7 +5,7 @@ pub mod render;
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
 };
 
 use crate::{check::Rule, source::Place};
@@ -187,10 +187,16 @@ impl Diagnostics {
         Self { all, known }
     }
 
-    /// Drops what is said of places of which these causes say already what is wrong: their values were never what was meant.
+    /// Drops what is said of values in which these causes say already what is wrong: they were never what was meant.
     pub fn drop_follow_ups(&mut self, causes: &Self) {
-        let places: HashSet<Place> = causes.all.iter().map(|cause| cause.place).collect();
-        self.all.retain(|found| !places.contains(&found.place) || causes.known.contains(&found.identity()));
+        let places: BTreeSet<Place> = causes.all.iter().map(|cause| cause.place).collect();
+        let holds_cause = |whole: Place| {
+            places
+                .range(Place { end: whole.start, ..whole }..)
+                .next()
+                .is_some_and(|cause| cause.file == whole.file && cause.start <= whole.end && cause.end <= whole.end)
+        };
+        self.all.retain(|found| !holds_cause(found.place) || causes.known.contains(&found.identity()));
     }
 
     /// Puts the findings into the order of the file.

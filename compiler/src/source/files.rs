@@ -9,7 +9,7 @@ use super::{
     yaml,
 };
 use crate::{
-    check::{include, wrong_kind},
+    check::{include, not_text, syntax, wrong_kind},
     diagnostic::Diagnostics,
     topology::merge::merge,
 };
@@ -17,21 +17,46 @@ use crate::{
 /// The field that includes other files.
 const INCLUDE: &str = "include";
 /// The greatest number of files of a topology.
-const MOST_FILES: usize = 1_000;
+pub const MOST_FILES: usize = 1_000;
+/// The greatest size of all its files together. Bytes.
+pub const MOST_BYTES: usize = 16 << 20;
 
 /// What the text of a topology can ask for: the compiler itself has no files and no environment.
 pub trait Environment {
     /// The value of a variable.
-    fn variable(&self, name: &str) -> Option<String>;
+    ///
+    /// # Errors
+    /// Why it has none that can be used.
+    fn variable(&self, name: &str) -> Result<String, Missing>;
 
     /// The names of all variables, to suggest one.
     fn variables(&self) -> Vec<String>;
 
-    /// The files that a pattern names, seen from the file `from`, in the order of their names.
+    /// The names of the files that a pattern names, seen from the file `from`, in order.
     ///
     /// # Errors
-    /// Why they can't be had, in words.
-    fn include(&self, from: &str, pattern: &str) -> Result<Vec<Source>, String>;
+    /// Why they can't be found, in words.
+    fn matching(&self, from: &str, pattern: &str) -> Result<Vec<String>, String>;
+
+    /// What is in a file.
+    ///
+    /// # Errors
+    /// Why it can't be read, in words.
+    fn read(&self, name: &str) -> Result<Vec<u8>, String>;
+
+    /// What is the same for all names of a file.
+    fn identity(&self, name: &str) -> String {
+        name.to_owned()
+    }
+}
+
+/// Why a variable has no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// It isn't set.
+    Unset,
+    /// Its value isn't text.
+    NotText,
 }
 
 /// An environment without anything.
@@ -39,15 +64,19 @@ pub trait Environment {
 pub struct Unaided;
 
 impl Environment for Unaided {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
+    fn variable(&self, _: &str) -> Result<String, Missing> {
+        Err(Missing::Unset)
     }
 
     fn variables(&self) -> Vec<String> {
         Vec::new()
     }
 
-    fn include(&self, _: &str, _: &str) -> Result<Vec<Source>, String> {
+    fn matching(&self, _: &str, _: &str) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+
+    fn read(&self, _: &str) -> Result<Vec<u8>, String> {
         Err("there are no other files here".to_owned())
     }
 }
@@ -55,6 +84,7 @@ impl Environment for Unaided {
 /// All files of a topology, read and merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
+    /// At least one.
     files: Vec<Source>,
     tree: Option<Node>,
     found: Diagnostics,
@@ -63,16 +93,34 @@ pub struct Sources {
 impl Sources {
     /// Reads these files, and what they include.
     pub fn read(given: Vec<Source>, environment: &dyn Environment) -> Self {
-        let mut loading = Loading { environment, files: Vec::new(), open: Vec::new(), found: Diagnostics::default() };
-        let mut tree: Option<Node> = None;
+        let mut loading = Loading {
+            environment,
+            files: Vec::new(),
+            identities: Vec::new(),
+            open: Vec::new(),
+            bytes: 0,
+            has_holes: given.is_empty(),
+            found: Diagnostics::default(),
+        };
+        let mut tree = None;
         for source in given {
-            let Some(next) = loading.file(source) else { continue };
-            tree = Some(match tree {
-                Some(before) => merge(&before, &next),
-                None => next,
-            });
+            if loading.files.len() >= MOST_FILES {
+                loading.has_holes = true;
+                loading.found.push(syntax::too_many_files(MOST_FILES, Place::default()));
+                break;
+            }
+            let read = loading.file(source);
+            tree = merged(tree, read);
         }
-        Self { files: loading.files, tree, found: loading.found }
+        let Loading { mut files, has_holes, mut found, .. } = loading;
+        if files.is_empty() {
+            files.push(Source::new("topology", ""));
+        }
+        if found.is_empty() && tree.as_ref().is_none_or(Node::is_null) {
+            found.push(syntax::empty(Place::at(files[0].id, 0)));
+            tree = None;
+        }
+        Self { files, tree: tree.filter(|_| !has_holes), found }
     }
 
     /// One file that asks for nothing.
@@ -90,7 +138,7 @@ impl Sources {
         &self.files[usize::from(place.file.0).min(self.files.len() - 1)]
     }
 
-    /// What all of them say together; `None` if one isn't YAML.
+    /// What all of them say together; `None` if one of them couldn't be read.
     pub(crate) fn tree(&self) -> Option<&Node> {
         self.tree.as_ref()
     }
@@ -101,19 +149,46 @@ impl Sources {
     }
 }
 
+/// What comes later merged into what came before. A file of comments alone changes nothing.
+fn merged(before: Option<Node>, later: Option<Node>) -> Option<Node> {
+    match (before, later) {
+        (Some(before), Some(later)) if later.is_null() => Some(before),
+        (Some(before), Some(later)) if !before.is_null() => Some(merge(&before, &later)),
+        (before, None) => before,
+        (_, later) => later,
+    }
+}
+
 struct Loading<'e> {
     environment: &'e dyn Environment,
     files: Vec<Source>,
+    /// What is the same for all names of a file, for each of the files.
+    identities: Vec<String>,
     /// The files that are being read, each included by the one before.
     open: Vec<FileId>,
+    /// The size of the files.
+    bytes: usize,
+    /// Whether one of the files couldn't be read: what they say together isn't known then.
+    has_holes: bool,
     found: Diagnostics,
 }
 
 impl Loading<'_> {
     fn file(&mut self, mut source: Source) -> Option<Node> {
-        source.id = FileId(self.files.len() as u16);
+        source.id = FileId(u16::try_from(self.files.len()).unwrap_or(u16::MAX));
         let id = source.id;
-        let tree = yaml::parse(&source, self.environment, &mut self.found);
+        self.bytes += source.text.len();
+        let tree = if let Some(flaw) = source.flaw {
+            self.found.push(not_text::file(&source, flaw));
+            None
+        } else if self.bytes > MOST_BYTES {
+            self.found.push(syntax::too_many_bytes(MOST_BYTES, Place::at(id, 0)));
+            None
+        } else {
+            yaml::parse(&source, self.environment, &mut self.found)
+        };
+        self.has_holes |= tree.is_none();
+        self.identities.push(self.environment.identity(&source.name));
         self.files.push(source);
         self.open.push(id);
         let whole = tree.map(|tree| self.with_included(tree));
@@ -124,63 +199,78 @@ impl Loading<'_> {
     fn with_included(&mut self, mut tree: Node) -> Node {
         let Shape::Map(entries) = &mut tree.shape else { return tree };
         let Some(at) = entries.iter().position(|entry| entry.key == INCLUDE) else { return tree };
-        let patterns = entries.remove(at).value;
-        let mut before: Option<Node> = None;
-        for pattern in self.patterns(&patterns) {
-            for source in self.included(&pattern) {
-                let Some(next) = self.file(source) else { continue };
-                before = Some(match before {
-                    Some(before) => merge(&before, &next),
-                    None => next,
-                });
+        let included = entries.remove(at).value;
+        let mut before = None;
+        for (pattern, place) in self.patterns(&included) {
+            let Some(names) = self.matching(&pattern, place) else {
+                self.has_holes = true;
+                continue;
+            };
+            for name in names {
+                let Some(source) = self.included(&name, &pattern, place) else { continue };
+                let read = self.file(source);
+                before = merged(before, read);
             }
         }
-        before.map_or(tree.clone(), |before| Node { place: tree.place, ..merge(&before, &tree) })
+        match merged(before, Some(tree.clone())) {
+            Some(whole) => Node { place: tree.place, ..whole },
+            None => tree,
+        }
     }
 
     fn patterns(&mut self, node: &Node) -> Vec<(String, Place)> {
         let nodes = match &node.shape {
             Shape::List(items) => items.as_slice(),
+            Shape::Null(_) => &[],
             _ => std::slice::from_ref(node),
         };
         let mut patterns = Vec::new();
         for node in nodes {
-            match &node.shape {
-                Shape::Scalar(pattern) => patterns.push((pattern.clone(), node.place)),
-                _ => self.found.push(wrong_kind::value(node, "`include` of the topology", "a file or a list of files")),
+            if let Shape::Scalar(pattern) = &node.shape {
+                patterns.push((pattern.clone(), node.place));
+            } else {
+                self.has_holes = true;
+                self.found.push(wrong_kind::value(node, "`include` of the topology", "a file or a list of files"));
             }
         }
         patterns
     }
 
-    fn included(&mut self, (pattern, place): &(String, Place)) -> Vec<Source> {
-        let from = self.files[usize::from(place.file.0)].name.clone();
-        let sources = match self.environment.include(&from, pattern) {
-            Ok(sources) if sources.is_empty() => {
-                self.found.push(include::nothing(pattern, *place));
-                return Vec::new();
+    fn matching(&mut self, pattern: &str, place: Place) -> Option<Vec<String>> {
+        let from = &self.files[usize::from(place.file.0)].name;
+        match self.environment.matching(from, pattern) {
+            Ok(names) if names.is_empty() => self.found.push(include::nothing(pattern, place)),
+            Ok(names) => return Some(names),
+            Err(why) => self.found.push(include::unreadable(pattern, place, &why)),
+        }
+        None
+    }
+
+    /// Reads a file that is included, unless that was done before.
+    fn included(&mut self, name: &str, pattern: &str, place: Place) -> Option<Source> {
+        let identity = self.environment.identity(name);
+        let known = self.identities.iter().position(|known| *known == identity);
+        if let Some(known) = known {
+            let chain: Vec<_> = self.open.iter().map(|open| usize::from(open.0)).collect();
+            if let Some(first) = chain.iter().position(|open| *open == known) {
+                let names: Vec<&str> = chain[first..].iter().map(|open| self.files[*open].name.as_str()).collect();
+                self.found.push(include::circle(&names, place));
             }
-            Ok(sources) => sources,
+            return None;
+        }
+        if self.files.len() >= MOST_FILES {
+            self.has_holes = true;
+            self.found.push(include::unreadable(pattern, place, "a topology has 1,000 files at most"));
+            return None;
+        }
+        match self.environment.read(name) {
+            Ok(bytes) => Some(Source::of_bytes(name, bytes)),
             Err(why) => {
-                self.found.push(include::unreadable(pattern, *place, &why));
-                return Vec::new();
-            }
-        };
-        let mut fresh = Vec::new();
-        for source in sources {
-            let known = self.files.iter().find(|file| file.name == source.name).map(|file| file.id);
-            if known.is_some_and(|known| self.open.contains(&known)) {
-                let chain: Vec<&str> =
-                    self.open.iter().map(|open| self.files[usize::from(open.0)].name.as_str()).collect();
-                self.found.push(include::circle(&chain, &source.name, *place));
-            } else if self.files.len() + fresh.len() >= MOST_FILES {
-                self.found.push(include::unreadable(pattern, *place, "a topology has 1,000 files at most"));
-                break;
-            } else if known.is_none() {
-                fresh.push(source);
+                self.has_holes = true;
+                self.found.push(include::unreadable(pattern, place, &why));
+                None
             }
         }
-        fresh
     }
 }
 
@@ -193,17 +283,25 @@ mod tests {
     struct Files(BTreeMap<&'static str, &'static str>);
 
     impl Environment for Files {
-        fn variable(&self, _: &str) -> Option<String> {
-            None
+        fn variable(&self, _: &str) -> Result<String, Missing> {
+            Err(Missing::Unset)
         }
 
         fn variables(&self) -> Vec<String> {
             Vec::new()
         }
 
-        fn include(&self, _: &str, pattern: &str) -> Result<Vec<Source>, String> {
-            let text = self.0.get(pattern).ok_or("no such file")?;
-            Ok(vec![Source::new(pattern, text)])
+        fn matching(&self, _: &str, pattern: &str) -> Result<Vec<String>, String> {
+            let begin = pattern.strip_suffix('*').unwrap_or(pattern);
+            Ok(self.0.keys().filter(|name| name.starts_with(begin)).map(|name| (*name).to_owned()).collect())
+        }
+
+        fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+            self.0.get(name).map(|text| text.as_bytes().to_vec()).ok_or("no such file".to_owned())
+        }
+
+        fn identity(&self, name: &str) -> String {
+            name.trim_start_matches("./").to_owned()
         }
     }
 
@@ -248,5 +346,36 @@ mod tests {
         let sources = read(&["{include: x}"], &[("x", "{include: y, a: 1}"), ("y", "{include: x, a: 2}")]);
         assert_eq!(sources.found().len(), 1);
         assert_eq!(value(&sources, "a"), "1");
+    }
+
+    #[test]
+    fn a_circle_is_found_whatever_the_files_are_called_in_it() {
+        let files = [("x", "{include: ./y, a: 1}"), ("./y", "{include: ./x, b: 2}"), ("./x", "{include: ./y, a: 1}")];
+        let sources = read(&["{include: x}"], &files);
+        assert_eq!(sources.files().len(), 3);
+        let messages: Vec<_> = sources.found().iter().map(|found| found.message.as_str()).collect();
+        assert_eq!(messages, ["files include each other: `x` → `./y` → `x`"]);
+    }
+
+    #[test]
+    fn a_file_of_comments_changes_nothing_and_an_empty_one_is_an_error() {
+        let sources = read(&["{a: 1, include: ~}", "# nothing yet"], &[]);
+        assert!(sources.found().is_empty());
+        assert_eq!(value(&sources, "a"), "1");
+        assert_eq!(read(&["# nothing"], &[]).found().len(), 1);
+        let sources = read(&["{a: 1}", " \n"], &[]);
+        assert_eq!(sources.found().len(), 1);
+        assert_eq!(sources.file(sources.found().iter().next().expect("one").place).name, "1.yaml");
+        assert_eq!(read(&[], &[]).found().len(), 1);
+    }
+
+    #[test]
+    fn what_files_say_together_is_unknown_while_one_cannot_be_read() {
+        for (given, files) in
+            [("{include: nowhere}", [("x", "")]), ("{include: x}", [("x", "a: [")]), ("{include: [[x]]}", [("x", "")])]
+        {
+            let sources = read(&[given, "{a: 1}"], &files);
+            assert_eq!((sources.found().len(), sources.tree()), (1, None), "{given}");
+        }
     }
 }

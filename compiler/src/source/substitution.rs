@@ -3,7 +3,10 @@
 //! A value is substituted after it has been read, so that what a variable holds is always text of one value and can't add
 //! fields or lists. Keys are never substituted.
 
-use super::{Place, files::Environment};
+use super::{
+    Place, Source,
+    files::{Environment, Missing},
+};
 use crate::{
     check::{substitution, unset_variable},
     diagnostic::Diagnostics,
@@ -12,10 +15,29 @@ use crate::{
 /// What begins a substitution.
 const OPEN: &str = "${";
 
+/// Where a text was written.
+pub(super) struct Scalar<'s> {
+    /// The file.
+    pub source: &'s Source,
+    /// The place in it.
+    pub place: Place,
+}
+
+impl Scalar<'_> {
+    /// The place of a part of the text, if it is written there as it is.
+    fn part(&self, part: &str) -> Place {
+        let at = if part.is_empty() { None } else { self.source.text_at(self.place).find(part) };
+        at.map_or(self.place, |at| {
+            let start = self.place.start + at;
+            Place { start, end: start + part.len(), ..self.place }
+        })
+    }
+}
+
 /// The text with its variables filled in. Where one can't be, a diagnostic, and the text as it was.
 pub(super) fn substitute(
     text: String,
-    place: Place,
+    written: &Scalar<'_>,
     environment: &dyn Environment,
     diagnostics: &mut Diagnostics,
 ) -> String {
@@ -35,23 +57,28 @@ pub(super) fn substitute(
         filled.push_str(before);
         let inner = &found[OPEN.len()..];
         let Some(end) = inner.find('}') else {
-            diagnostics.push(substitution::unreadable(found, place));
+            diagnostics.push(substitution::unreadable(found, written.part(found)));
             return text;
         };
+        let whole = &found[..=OPEN.len() + end];
         let (name, default) = match inner[..end].split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (&inner[..end], None),
         };
-        if !is_name(name) {
-            diagnostics.push(substitution::unreadable(&found[..=OPEN.len() + end], place));
+        if !is_name(name) || default.is_some_and(|default| default.contains(OPEN)) {
+            diagnostics.push(substitution::unreadable(whole, written.part(whole)));
             return text;
         }
         match (environment.variable(name), default) {
-            (Some(value), None) => filled.push_str(&value),
-            (Some(value), Some(_)) if !value.is_empty() => filled.push_str(&value),
-            (_, Some(default)) => filled.push_str(default),
-            (None, None) => {
-                diagnostics.push(unset_variable::unset(name, place, &environment.variables()));
+            (Ok(value), None) => filled.push_str(&value),
+            (Ok(value), Some(_)) if !value.is_empty() => filled.push_str(&value),
+            (Ok(_) | Err(Missing::Unset), Some(default)) => filled.push_str(default),
+            (Err(Missing::Unset), None) => {
+                diagnostics.push(unset_variable::unset(name, written.part(whole), &environment.variables()));
+                return text;
+            }
+            (Err(Missing::NotText), _) => {
+                diagnostics.push(unset_variable::not_text(name, written.part(whole)));
                 return text;
             }
         }
@@ -80,12 +107,13 @@ mod tests {
     struct Variables;
 
     impl Environment for Variables {
-        fn variable(&self, name: &str) -> Option<String> {
+        fn variable(&self, name: &str) -> Result<String, Missing> {
             match name {
-                "HOST" => Some("s1".to_owned()),
-                "EMPTY" => Some(String::new()),
-                "NESTED" => Some("${HOST}".to_owned()),
-                _ => None,
+                "HOST" => Ok("s1".to_owned()),
+                "EMPTY" => Ok(String::new()),
+                "NESTED" => Ok("${HOST}".to_owned()),
+                "LATIN" => Err(Missing::NotText),
+                _ => Err(Missing::Unset),
             }
         }
 
@@ -93,17 +121,24 @@ mod tests {
             vec!["HOST".to_owned()]
         }
 
-        fn include(&self, _: &str, _: &str) -> Result<Vec<Source>, String> {
+        fn matching(&self, _: &str, _: &str) -> Result<Vec<String>, String> {
+            Ok(Vec::new())
+        }
+
+        fn read(&self, _: &str) -> Result<Vec<u8>, String> {
             Ok(Vec::new())
         }
     }
 
-    fn filled(text: &str) -> Result<String, String> {
+    /// What becomes of a text, or the rule that it breaks and what is marked.
+    fn filled(text: &str) -> Result<String, (&'static str, String)> {
         let mut found = Diagnostics::default();
-        let filled = substitute(text.to_owned(), Place::default(), &Variables, &mut found);
+        let source = Source::new("t", text);
+        let place = Place { start: 0, end: text.len(), ..Place::default() };
+        let filled = substitute(text.to_owned(), &Scalar { source: &source, place }, &Variables, &mut found);
         match found.iter().next() {
             None => Ok(filled),
-            Some(found) => Err(found.rule.code.to_owned()),
+            Some(found) => Err((found.rule.code, source.text_at(found.place).to_owned())),
         }
     }
 
@@ -126,11 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unset_or_unreadable_is_an_error() {
-        assert_eq!(filled("${NONE}"), Err("W045".to_owned()));
+    fn what_is_unset_or_unreadable_is_an_error_at_the_variable() {
+        assert_eq!(filled("a ${HOST} ${NONE} b"), Err(("W045", "${NONE}".to_owned())));
+        assert_eq!(filled("${LATIN:-x}"), Err(("W045", "${LATIN:-x}".to_owned())));
         for text in ["${", "${}", "${A B}", "${1}", "${A-b}", "${A"] {
-            assert_eq!(filled(text), Err("W044".to_owned()), "{text}");
+            assert_eq!(filled(text), Err(("W044", text.to_owned())), "{text}");
         }
+        assert_eq!(filled("${A:-${HOST}}"), Err(("W044", "${A:-${HOST}".to_owned())), "defaults are taken as written");
     }
 
     #[test]

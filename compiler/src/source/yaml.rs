@@ -16,7 +16,7 @@ use super::{
     Place, Source,
     files::Environment,
     node::{Entry, Node, Shape},
-    substitution,
+    plain_words, substitution,
 };
 use crate::{
     check::{duplicate_key, syntax, variable_in_key, wrong_kind},
@@ -26,9 +26,11 @@ use crate::{
 /// How deep lists and maps may nest: far more than any topology needs, far less than the stack bears.
 const MAX_DEPTH: usize = 64;
 /// How many values a file may hold after its aliases are followed.
-const MAX_NODES: usize = 1_000_000;
+pub(crate) const MAX_NODES: usize = 500_000;
+/// How many places of a file that isn't YAML are told.
+const MOST_BROKEN: usize = 20;
 
-/// Reads a source into a tree, its variables filled in. `None`, with a diagnostic, if it isn't YAML.
+/// Reads a source into a tree, its variables filled in. `None`, with diagnostics, if it isn't YAML.
 pub fn parse(source: &Source, environment: &dyn Environment, diagnostics: &mut Diagnostics) -> Option<Node> {
     if source.text.trim().is_empty() {
         diagnostics.push(syntax::empty(Place::at(source.id, 0)));
@@ -38,13 +40,61 @@ pub fn parse(source: &Source, environment: &dyn Environment, diagnostics: &mut D
         diagnostics.push(syntax::unreadable("a NUL byte", Place { file: source.id, start: at, end: at + 1 }));
         return None;
     }
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(&source.text, options()) {
-        Ok(raw) => Some(Reader { source, environment, diagnostics }.value(raw)),
+    match read(&source.text) {
+        Ok(written) => {
+            let last = Place::at(source.id, 0);
+            Some(Reader { source, environment, diagnostics, last }.value(written))
+        }
         Err(error) => {
-            let place = error.location().map_or(Place::at(source.id, 0), |location| place_of(source, location));
-            diagnostics.push(syntax::unreadable(&words(&error), place));
+            broken(source, &error, diagnostics);
             None
         }
+    }
+}
+
+fn read(text: &str) -> Result<Written, Error> {
+    serde_saphyr::from_str_with_options(text, options())
+}
+
+/// Tells what is wrong, and what else is further down: at the next field of the topology the parser can begin anew, as a line
+/// that isn't indented is never within a list, a map or a text of the field before, unless brackets are written so.
+fn broken(source: &Source, first: &Error, diagnostics: &mut Diagnostics) {
+    let place = place_of_error(source, 0, first);
+    diagnostics.push(finding(first, place));
+    let is_all_brackets = source.text.trim_start().starts_with(['{', '[']);
+    if is_limit(first) || is_all_brackets {
+        return;
+    }
+    let mut from = next_field(&source.text, 0, place.start);
+    for _ in 1..MOST_BROKEN {
+        let Some(start) = from else { return };
+        let Err(error) = read(&source.text[start..]) else { return };
+        if is_limit(&error) {
+            return;
+        }
+        let place = place_of_error(source, start, &error);
+        // The anchor may be in what was left out.
+        if !matches!(error.without_snippet(), Error::UnknownAnchor { .. }) {
+            diagnostics.push(finding(&error, place));
+        }
+        from = next_field(&source.text, start, place.start);
+    }
+}
+
+/// Where the next field of the topology begins, at or behind a byte, and behind where the last one did.
+fn next_field(text: &str, last: usize, from: usize) -> Option<usize> {
+    let is_field = |line: &str| {
+        let name = line.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte)).count();
+        line.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+            && line[name..].strip_prefix(':').is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\r', '\n']))
+    };
+    let mut start =
+        if from == 0 || text.as_bytes()[..from].ends_with(b"\n") { from } else { from + text[from..].find('\n')? + 1 };
+    loop {
+        if start > last && is_field(&text[start..]) {
+            return Some(start);
+        }
+        start += text[start..].find('\n')? + 1;
     }
 }
 
@@ -52,58 +102,74 @@ fn options() -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_nodes: MAX_NODES,
-            max_events: 2 * MAX_NODES,
+            max_events: 3 * MAX_NODES,
+            max_aliases: MAX_NODES,
+            max_anchors: MAX_NODES,
+            max_merge_keys: MAX_NODES,
+            // One anchor may serve a thousand stages; what its aliases stand for is counted.
+            enforce_alias_anchor_ratio: false,
             max_depth: MAX_DEPTH,
             max_total_scalar_bytes: 256 << 20,
-            max_recorded_anchor_events: MAX_NODES / 4,
+            max_recorded_anchor_events: MAX_NODES / 2,
         },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        reject_unsupported_tags: true,
         emit_comments: false,
     }
 }
 
-/// What is said of a file that goes beyond [`MAX_NODES`].
-const TOO_LARGE: &str = "it is too large once its aliases are followed";
-
-/// What the parser has to say, without place and snippet, and without words that only programmers know.
-fn words(error: &serde_saphyr::Error) -> String {
-    let error = error.without_snippet();
-    match error {
-        Error::MultipleDocuments { .. } => "a second document begins; a topology is one".to_owned(),
-        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => "lists and maps are nested too deep".to_owned(),
-        Error::AliasReplayLimitExceeded { .. }
+/// Whether the file is larger than what is read, rather than written wrongly.
+fn is_limit(error: &Error) -> bool {
+    match error.without_snippet() {
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => false,
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasReplayCounterOverflow { .. }
         | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => TOO_LARGE.to_owned(),
-        Error::UnknownAnchor { .. } => "an alias (`*name`) without an anchor (`&name`) before it".to_owned(),
-        Error::RecursiveReferencesRequireWeakTypes { .. } => "an alias within its own anchor".to_owned(),
-        Error::InvalidScalar { .. } | Error::InvalidBooleanStrict { .. } | Error::QuotingRequired { .. } => {
-            "the value doesn't fit its tag".to_owned()
-        }
-        _ => {
-            let message = serde_saphyr::UserMessageFormatter.format_message(error).into_owned();
-            match message.lines().next().unwrap_or_default().trim_end_matches('.') {
-                "recursion limit exceeded" => "lists and maps are nested too deep".to_owned(),
-                line if line.contains("limits breached") => TOO_LARGE.to_owned(),
-                line if line.starts_with("tabs disallowed") => "a tab where only blanks may indent".to_owned(),
-                line if line.starts_with("simple key expected") => "a key without its `:`".to_owned(),
-                line => line.to_owned(),
-            }
-        }
+        | Error::AliasReplayStackDepthExceeded { .. } => true,
+        error => message(error).contains("limits breached"),
     }
 }
 
-fn place_of(source: &Source, location: Location) -> Place {
-    let span = location.span();
-    let length = source.text.len();
-    if let (Some(offset), Some(len)) = (span.byte_offset(), span.byte_len()) {
-        let start = (offset as usize).min(length);
-        return Place { file: source.id, start, end: start.saturating_add(len as usize).min(length) };
+fn message(error: &Error) -> String {
+    let message = serde_saphyr::UserMessageFormatter.format_message(error);
+    message.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
+}
+
+fn finding(error: &Error, place: Place) -> crate::Diagnostic {
+    if is_limit(error) { syntax::too_large(MAX_NODES, place) } else { syntax::unreadable(&words(error), place) }
+}
+
+/// What the parser has to say, without place and snippet, and without words that only programmers know.
+fn words(error: &Error) -> String {
+    match error.without_snippet() {
+        Error::MultipleDocuments { .. } => "a second document begins; a topology is one".to_owned(),
+        Error::Budget { .. } => plain_words::DEPTH.to_owned(),
+        Error::UnknownAnchor { .. } => "an alias (`*name`) without an anchor (`&name`) before it".to_owned(),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => "an alias within its own anchor".to_owned(),
+        Error::MergeValueNotMapOrSeqOfMaps { .. } => "`<<` merges a map, or a list of maps".to_owned(),
+        Error::InvalidScalar { .. } | Error::InvalidBooleanStrict { .. } | Error::QuotingRequired { .. } => {
+            "the value doesn't fit its tag".to_owned()
+        }
+        error => plain_words::plain(&message(error)),
     }
-    let before = source.line((location.line() as usize).max(1)).start;
-    let column = (location.column() as usize).saturating_sub(1);
-    let rest = source.text.get(before..).unwrap_or_default();
-    Place::at(source.id, before + rest.char_indices().nth(column).map_or(0, |(byte, _)| byte))
+}
+
+/// Where an error is that was found when reading began at a byte.
+fn place_of_error(source: &Source, from: usize, error: &Error) -> Place {
+    let Some(location) = error.location() else { return Place::at(source.id, from) };
+    let length = source.text.len();
+    if let Some((start, end)) = bytes_of(location) {
+        return Place { file: source.id, start: (from + start).min(length), end: (from + end).min(length) };
+    }
+    Place::at(source.id, source.byte_of_character(from, location.span().offset() as usize))
+}
+
+fn bytes_of(location: Location) -> Option<(usize, usize)> {
+    let span = location.span();
+    let (start, length) = (span.byte_offset()? as usize, span.byte_len()? as usize);
+    Some((start, start.saturating_add(length)))
 }
 
 /// A value as the parser hands it out, before its text is looked up in the source.
@@ -112,8 +178,22 @@ enum Raw {
     /// YAML takes it for a boolean or a number: what counts is the text as written.
     Plain,
     Text(String),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<Raw>, Spanned<Raw>)>),
+    List(Vec<Written>),
+    Map(Vec<(Written, Written)>),
+}
+
+/// The same, and where it stands, in bytes: small, as there are many.
+struct Written {
+    raw: Raw,
+    place: Option<(u32, u32)>,
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Raw>::deserialize(deserializer)?;
+        let place = bytes_of(spanned.defined).map(|(start, end)| (start as u32, end as u32));
+        Ok(Self { raw: spanned.value, place })
+    }
 }
 
 impl<'de> Deserialize<'de> for Raw {
@@ -185,27 +265,39 @@ struct Reader<'a> {
     source: &'a Source,
     environment: &'a dyn Environment,
     diagnostics: &'a mut Diagnostics,
+    /// The last place that is known.
+    last: Place,
 }
 
 impl Reader<'_> {
-    fn value(&mut self, raw: Spanned<Raw>) -> Node {
-        let mut node = self.node(raw);
+    fn value(&mut self, written: Written) -> Node {
+        let mut node = self.node(written);
         if let Shape::Scalar(text) = &mut node.shape {
             let written = std::mem::take(text);
-            *text = substitution::substitute(written, node.place, self.environment, self.diagnostics);
+            let scalar = substitution::Scalar { source: self.source, place: node.place };
+            *text = substitution::substitute(written, &scalar, self.environment, self.diagnostics);
         }
         node
     }
 
     /// As written, variables and all.
-    fn node(&mut self, raw: Spanned<Raw>) -> Node {
-        let mut place = place_of(self.source, raw.defined);
-        let shape = match raw.value {
+    fn node(&mut self, written: Written) -> Node {
+        let length = self.source.text.len();
+        let mut place = match written.place {
+            Some((start, end)) => Place {
+                file: self.source.id,
+                start: self.source.boundary(start as usize),
+                end: self.source.boundary(end as usize),
+            },
+            None => Place::at(self.source.id, self.last.end),
+        };
+        self.last = place;
+        let shape = match written.raw {
             Raw::Null => Shape::Null(self.source.text_at(place).to_owned()),
             Raw::Plain => Shape::Scalar(self.source.text_at(place).to_owned()),
             Raw::Text(text) => Shape::Scalar(text),
             Raw::List(items) => {
-                place.end = place.end.max((place.start + 1).min(self.source.text.len()));
+                place.end = place.end.max((place.start + 1).min(length));
                 Shape::List(items.into_iter().map(|item| self.value(item)).collect())
             }
             Raw::Map(entries) => Shape::Map(self.entries(entries)),
@@ -213,7 +305,7 @@ impl Reader<'_> {
         Node { shape, place }
     }
 
-    fn entries(&mut self, raw: Vec<(Spanned<Raw>, Spanned<Raw>)>) -> Vec<Entry> {
+    fn entries(&mut self, raw: Vec<(Written, Written)>) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
         let mut known = std::collections::HashMap::with_capacity(raw.len());
         for (key, value) in raw {
