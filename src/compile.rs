@@ -1,17 +1,15 @@
 //! `waldo compile`: writes a topology's plan, and all that follows from it, into a build directory.
 
-use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+mod build_directory;
 
-use waldo_compiler::{Choice, Refusal, plan::Plan, render, topology::DEFAULT_NAMESPACE};
+use std::path::{Path, PathBuf};
+
+use waldo_compiler::{Choice, Refusal, Templates, plan::Plan, topology::DEFAULT_NAMESPACE};
 
 use crate::{
     exit::{Exit, Failure},
     located::Target,
-    topology_file::TopologyFile,
+    topology_file::{TopologyFile, counted},
 };
 
 /// What to compile, and where to.
@@ -28,7 +26,10 @@ pub struct Arguments {
 }
 
 /// A plan that can be written.
-pub struct Compiled(Plan);
+pub struct Compiled {
+    plan: Plan,
+    templates: Templates,
+}
 
 /// Compiles it.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
@@ -38,8 +39,15 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let plan = compiled.plan();
     let directory =
         arguments.output.clone().unwrap_or_else(|| file.directory.join(".waldo/build").join(&plan.namespace));
-    compiled.write(&directory)?;
+    let files = compiled.write(&directory)?;
     println!("{}: plan {}", directory.display(), plan.digest);
+    let processes: usize = plan.servers.values().map(|server| server.processes.len()).sum();
+    println!(
+        "{} for {} and {}",
+        counted(files, "file"),
+        counted(plan.servers.len(), "server"),
+        counted(processes, "process").replace("processs", "processes"),
+    );
     Ok(Exit::Ok)
 }
 
@@ -116,7 +124,7 @@ fn compile(
     match waldo_compiler::compile(&file.sources, choice, ports) {
         Ok(compiled) => {
             file.judge(&compiled.warnings, deny_warnings)?;
-            Ok(Compiled(compiled.plan))
+            Ok(Compiled { plan: compiled.plan, templates: file.templates()? })
         }
         Err(Refusal::Errors(diagnostics)) => {
             file.judge(&diagnostics, deny_warnings)?;
@@ -129,50 +137,19 @@ fn compile(
 impl Compiled {
     /// The plan.
     pub fn plan(&self) -> &Plan {
-        &self.0
+        &self.plan
     }
 
     /// The plan.
     pub fn into_plan(self) -> Plan {
-        self.0
+        self.plan
     }
 
-    /// Writes the build directory: an earlier build in it is replaced, anything else is left alone. `plan.json` comes
-    /// last and whole: who finds it finds the rest.
-    pub fn write(&self, directory: &Path) -> Result<(), Failure> {
-        let files = render(&self.0).map_err(|failure| Failure::new(failure.to_string()))?;
-        let unwritable = |error: io::Error| {
-            Failure::new(format!("cannot write the build directory {}: {error}", directory.display()))
-                .hint("choose another with `waldo compile --output DIR`")
-        };
-        let is_build = directory.join("plan.json").exists() || directory.join("plan.json.new").exists();
-        let is_empty = fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
-        if !is_build && !is_empty {
-            return Err(Failure::new(format!("{} has other things in it than a build", directory.display()))
-                .hint("name a new or empty directory"));
-        }
-        if directory.join("servers").exists() {
-            fs::remove_dir_all(directory.join("servers")).map_err(unwritable)?;
-        }
-        for (name, contents) in files.iter().filter(|(name, _)| *name != "plan.json") {
-            write_file(&directory.join(name), contents).map_err(unwritable)?;
-        }
-        if let Some(plan) = files.get("plan.json") {
-            let new = directory.join("plan.json.new");
-            write_file(&new, plan).map_err(unwritable)?;
-            fs::rename(&new, directory.join("plan.json")).map_err(unwritable)?;
-        }
-        Ok(())
+    /// Writes the build directory; answers how many files it has.
+    ///
+    /// # Errors
+    /// If a template or the disk fails, or there is something else than a build in the directory.
+    pub fn write(&self, directory: &Path) -> Result<usize, Failure> {
+        build_directory::write(&self.plan, &self.templates, directory)
     }
-}
-
-fn write_file(path: &Path, contents: &str) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(path, contents)?;
-    if path.extension().is_some_and(|extension| extension == "sh") {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
-    }
-    Ok(())
 }

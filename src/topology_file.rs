@@ -1,6 +1,7 @@
 //! A topology's files: found, read, and what is wrong with them printed.
 
 use std::{
+    collections::BTreeMap,
     env::VarError,
     fs::File,
     io::{self, Read, Write},
@@ -9,7 +10,7 @@ use std::{
 
 use glob::MatchOptions;
 use waldo_compiler::{
-    Diagnostics, Source, Sources,
+    Diagnostics, Source, Sources, Templates,
     diagnostic::render::{Colour, render},
     source::{Environment, MOST_BYTES, MOST_FILES, Missing},
 };
@@ -18,6 +19,7 @@ use crate::exit::{Exit, Failure};
 
 /// The file of a directory, or of this one.
 const NAME: &str = "waldo.yaml";
+
 /// A topology's files.
 pub struct TopologyFile {
     /// What people call them.
@@ -99,6 +101,24 @@ impl TopologyFile {
         let name = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" + ");
         let directory = paths[0].parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { name, directory: directory.to_owned(), sources: Sources::read(given, &Here) })
+    }
+
+    /// Waldo's templates, and those in `templates/` beside the topology in place of them.
+    pub fn templates(&self) -> Result<Templates, Failure> {
+        let directory = self.directory.join("templates");
+        let mut overrides = BTreeMap::new();
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_none_or(|extension| extension != "hbs") {
+                continue;
+            }
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| Failure::new(format!("cannot read the template {}: {error}", path.display())))?;
+            overrides.insert(name.to_owned(), text);
+        }
+        Templates::with(&overrides)
+            .map_err(|flaw| Failure::new(format!("in {}: {flaw}", directory.display())).hint(flaw.help))
     }
 
     /// Prints findings to stderr, in colour on a terminal.

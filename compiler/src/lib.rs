@@ -22,7 +22,7 @@ pub use assemble::{digest, verify_digest};
 use bounds::Bounds;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 use plan::Plan;
-pub use render::render;
+pub use render::{Templates, render};
 pub use source::{Source, Sources};
 use topology::{FileOutline, Namespace, Topology};
 

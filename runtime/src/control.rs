@@ -135,6 +135,20 @@ pub enum Stand {
     Stopped,
 }
 
+impl fmt::Display for Stand {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Starting => "starting",
+            Self::Standing => "standing",
+            Self::Flowing => "flowing",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+            Self::Holding => "holding",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
 /// What state a process is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -32,13 +32,13 @@ use super::{
     machine::{Effect, Event, Machine},
     owners,
     spawn::Spawner,
-    state::{Ended, Moment, Process, ProcessIndex},
+    state::{Ended, Moment, Phase, Process, ProcessIndex, State},
 };
 use crate::{
-    control::{Answer, Command, ProcessStatus, Request, ServerStatus},
+    control::{Answer, Command, ProcessStatus, Request, ServerStatus, Stand},
     idle::{Pages, Scope},
     paths::ServerPaths,
-    sys,
+    sys::{self, service::ServiceManager},
 };
 
 /// The longest wait, so that a lost wake-up costs no more than this. Milliseconds.
@@ -71,6 +71,9 @@ pub struct Driver {
     stops: UnixStream,
     /// Whether the launcher stops when the command that started it ends.
     attached: bool,
+    /// Whether nobody leads, so that the sources are for this launcher to start.
+    alone: bool,
+    manager: ServiceManager,
     asked_to_stop: bool,
     draining: bool,
     leaving: bool,
@@ -145,6 +148,8 @@ impl Driver {
             ends: signals(&[SIGCHLD])?,
             stops: signals(&[SIGTERM, SIGINT, SIGHUP])?,
             attached: options.attached,
+            alone: options.alone,
+            manager: ServiceManager::of_this_process(),
             asked_to_stop: false,
             draining: false,
             leaving: false,
@@ -173,13 +178,30 @@ impl Driver {
             if self.machine.next_deadline().is_some_and(|deadline| deadline <= self.now()) {
                 self.take_in(Event::Tick);
             }
+            if self.alone && self.machine.phase() == Phase::Standing {
+                self.take_in(Event::StartSources);
+            }
             if self.chores_at <= self.now() {
                 self.do_chores();
             }
+            self.tell_manager();
         }
         self.callers.iter_mut().for_each(Lines::flush);
         self.note("stopped");
         Ok(self.status())
+    }
+
+    fn tell_manager(&mut self) {
+        match self.machine.phase().stand() {
+            Stand::Standing | Stand::Flowing => self.manager.ready(),
+            Stand::Starting => {}
+            Stand::Draining | Stand::Stopping | Stand::Holding | Stand::Stopped => self.manager.stopping(),
+        }
+        let processes = self.machine.processes();
+        let ready = processes.iter().filter(|process| matches!(process.state, State::Ready { .. })).count();
+        let phase = self.machine.phase().stand();
+        self.manager.status(&format!("{phase}: {ready} of {} processes ready", processes.len()));
+        self.manager.sign_of_life();
     }
 
     fn hear_heartbeats(&mut self) {
@@ -205,6 +227,7 @@ impl Driver {
         let due = self.machine.next_deadline().map_or(LONGEST_WAIT, |deadline| deadline.saturating_sub(now));
         let due = due.min(self.chores_at.saturating_sub(now)).min(LONGEST_WAIT);
         let due = if self.draining { due.min(LOOK_AGAIN) } else { due };
+        let due = self.manager.patience().map_or(due, |patience| due.min(patience.as_millis() as u64));
         // A heartbeat can't be waited for: it is looked at a few times within the time that it may stand still.
         let shortest = self.machine.watched().into_iter().filter_map(|process| self.plans[process.0].alive);
         let due = shortest.map(|alive| (alive.within / HEARTBEATS).max(LOOK_AGAIN)).fold(due, u64::min);

@@ -48,6 +48,10 @@ pub struct Options {
     pub run_root: PathBuf,
     /// The number of the plan.
     pub generation: u64,
+    /// Where what stays is kept; `None` for `.waldo/NAMESPACE` in the root.
+    pub kept: Option<PathBuf>,
+    /// Whether nobody leads: the sources are started as soon as everything else on this server is ready.
+    pub alone: bool,
     /// Whether to stop when stdin ends: its other end is held by the command that started this launcher.
     pub attached: bool,
 }
@@ -145,7 +149,10 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
     let plan = read_plan(&options.plan)?;
     let server =
         plan.servers.get(&options.server).ok_or_else(|| LaunchError::NoServer(options.server.clone()))?.clone();
-    let paths = Paths::new(&options.run_root, &options.root, &plan.topology, &plan.namespace);
+    let mut paths = Paths::new(&options.run_root, &options.root, &plan.topology, &plan.namespace);
+    if let Some(kept) = &options.kept {
+        paths = paths.keeping(kept);
+    }
     paths.make_run(&options.run_root)?;
     let places = paths.server(&options.server);
     places.check_socket_paths(server.processes.iter().map(|process| process.name.as_str()))?;

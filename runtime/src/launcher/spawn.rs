@@ -11,7 +11,10 @@ use std::{
 use waldo_compiler::plan::{Plan, ProcessPlan, Program, Speaks, StageProgram};
 
 use super::{Options, logs, owners};
-use crate::{paths::ServerPaths, sys::process::Identity};
+use crate::{
+    paths::ServerPaths,
+    sys::{process::Identity, service},
+};
 
 /// What all processes of a server have in common.
 pub struct Spawner {
@@ -90,6 +93,9 @@ impl Spawner {
                 };
                 command.envs(&program.env);
             }
+        }
+        for variable in service::VARIABLES {
+            command.env_remove(variable);
         }
         let wiring = &process.wiring;
         command

@@ -2,6 +2,7 @@
 
 pub mod lock;
 pub mod process;
+pub mod service;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 
