@@ -20,11 +20,30 @@ servers or labels; a guide's `ranges`, `table` and `default` name servers. While
 whole topology aren't run: what they said would be noise.",
 };
 
+/// How many names are compared with all others: with more, it would take minutes, and nobody reads as many.
+const MOST_COMPARED: usize = 200;
+
+/// What may have been meant, for the first names.
+struct Suggestions {
+    left: usize,
+}
+
+impl Suggestions {
+    fn help<'a>(&mut self, used: &str, known: impl IntoIterator<Item = &'a str> + Clone, kind: &str) -> String {
+        if self.left == 0 {
+            return format!("look it up under {kind}");
+        }
+        self.left -= 1;
+        suggestion::help(used, known, kind)
+    }
+}
+
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
+    let mut suggestions = Suggestions { left: MOST_COMPARED };
     let mut flow = |used: &Located<String>, by: &str| {
         if !topology.flows.contains_key(&used.value) {
             let known = topology.flows.keys().map(String::as_str);
-            diagnostics.push(unknown("flow", used, by, &suggestion::help(&used.value, known, "flows")));
+            diagnostics.push(unknown("flow", used, by, &suggestions.help(&used.value, known, "flows")));
         }
     };
     for (name, stage) in &topology.stages {
@@ -45,14 +64,14 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
     for (name, stage) in &topology.stages {
         for used in stage.on.iter().flat_map(|on| &on.value) {
             if !servers.contains(used.value.as_str()) && !labels.contains(used.value.as_str()) {
-                let help = suggestion::help(&used.value, servers.union(&labels).copied(), "servers and labels");
+                let help = suggestions.help(&used.value, servers.union(&labels).copied(), "servers and labels");
                 diagnostics.push(unknown("server or label", used, &format!("stage `{name}`"), &help));
             }
         }
     }
     let mut server = |used: &Located<String>, flow: &str| {
         if !servers.contains(used.value.as_str()) {
-            let help = suggestion::help(&used.value, servers.iter().copied(), "servers");
+            let help = suggestions.help(&used.value, servers.iter().copied(), "servers");
             diagnostics.push(unknown("server", used, &format!("the guide of flow `{flow}`"), &help));
         }
     };

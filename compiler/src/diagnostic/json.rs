@@ -13,6 +13,9 @@ pub const FORMAT: u32 = 1;
 pub struct Report {
     format: u32,
     diagnostics: Vec<Finding>,
+    /// How many findings there are besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<usize>,
     bounds: Bounds,
 }
 
@@ -30,6 +33,7 @@ struct Finding {
 impl Report {
     /// The report on a topology.
     pub fn new(sources: &Sources, diagnostics: &Diagnostics, bounds: Bounds) -> Self {
+        let more = Some(diagnostics.more()).filter(|&more| more > 0);
         let diagnostics = diagnostics
             .iter()
             .map(|diagnostic| {
@@ -54,6 +58,6 @@ impl Report {
                 }
             })
             .collect();
-        Self { format: FORMAT, diagnostics, bounds }
+        Self { format: FORMAT, diagnostics, more, bounds }
     }
 }

@@ -12,6 +12,8 @@ use crate::{check::Rule, source::Place};
 
 /// A longer text is shortened. Bytes.
 const LONGEST: usize = 1_200;
+/// How many errors are kept, and how many warnings; further ones are counted. Who has as many has one cause.
+const MOST: usize = 10_000;
 
 /// How much a diagnostic matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +113,16 @@ fn shortened(text: String) -> String {
 pub struct Diagnostics {
     all: Vec<Diagnostic>,
     known: HashSet<Identity>,
+    errors: Count,
+    warnings: Count,
+}
+
+/// How many findings of one severity there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Count {
+    kept: usize,
+    /// Beyond [`MOST`].
+    more: usize,
 }
 
 /// What makes two findings one: the same words of the same rule at the same place.
@@ -119,13 +131,19 @@ type Identity = (Place, &'static str, String);
 impl Diagnostics {
     /// Adds one, unless it is known already.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if self.known.insert(diagnostic.identity()) {
+        let count = if diagnostic.is_error() { &mut self.errors } else { &mut self.warnings };
+        if count.kept >= MOST {
+            count.more += 1;
+        } else if self.known.insert(diagnostic.identity()) {
+            count.kept += 1;
             self.all.push(diagnostic);
         }
     }
 
     /// Adds all of another run.
     pub fn extend(&mut self, others: Self) {
+        self.errors.more += others.errors.more;
+        self.warnings.more += others.warnings.more;
         others.all.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
 
@@ -136,20 +154,25 @@ impl Diagnostics {
 
     /// How many findings there are.
     pub fn len(&self) -> usize {
-        self.all.len()
+        self.all.len() + self.more()
+    }
+
+    /// How many there are besides those that are kept.
+    pub fn more(&self) -> usize {
+        self.errors.more + self.warnings.more
     }
 
     /// How many of them are errors.
     pub fn errors(&self) -> usize {
-        self.all.iter().filter(|diagnostic| diagnostic.is_error()).count()
+        self.errors.kept + self.errors.more
     }
 
     /// How many of them are warnings.
     pub fn warnings(&self) -> usize {
-        self.len() - self.errors()
+        self.warnings.kept + self.warnings.more
     }
 
-    /// The findings.
+    /// The findings that are kept.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.all.iter()
     }
@@ -160,7 +183,10 @@ impl Diagnostics {
         let total = namespaces.len();
         let mut found: Vec<(Diagnostic, Vec<String>)> = Vec::new();
         let mut known: BTreeMap<Identity, usize> = BTreeMap::new();
+        let mut whole = Self::default();
         for (namespace, diagnostics) in namespaces {
+            whole.errors.more = whole.errors.more.max(diagnostics.errors.more);
+            whole.warnings.more = whole.warnings.more.max(diagnostics.warnings.more);
             for diagnostic in diagnostics.all {
                 let identity = diagnostic.identity();
                 let index = *known.entry(identity).or_insert(found.len());
@@ -183,8 +209,10 @@ impl Diagnostics {
             })
             .collect();
         all.sort_by(by_place);
-        let known = all.iter().map(Diagnostic::identity).collect();
-        Self { all, known }
+        for diagnostic in all {
+            whole.push(diagnostic);
+        }
+        whole
     }
 
     /// Drops what is said of values in which these causes say already what is wrong: they were never what was meant.
@@ -196,7 +224,12 @@ impl Diagnostics {
                 .next()
                 .is_some_and(|cause| cause.file == whole.file && cause.start <= whole.end && cause.end <= whole.end)
         };
-        self.all.retain(|found| !holds_cause(found.place) || causes.known.contains(&found.identity()));
+        let (errors, warnings) = (&mut self.errors.kept, &mut self.warnings.kept);
+        self.all.retain(|found| {
+            let stays = !holds_cause(found.place) || causes.known.contains(&found.identity());
+            *(if found.is_error() { &mut *errors } else { &mut *warnings }) -= usize::from(!stays);
+            stays
+        });
     }
 
     /// Puts the findings into the order of the file.
@@ -224,5 +257,48 @@ impl IntoIterator for Diagnostics {
 
     fn into_iter(self) -> Self::IntoIter {
         self.all.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Rule, rule};
+
+    fn finding(code: &str, at: usize, end: usize) -> Diagnostic {
+        let rule: &'static Rule = rule(code).expect("a rule");
+        Diagnostic::new(rule, Place { start: at, end, ..Place::default() }, "something")
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted_and_warnings_do_not_crowd_out_errors() {
+        let mut found = Diagnostics::default();
+        for at in 0..MOST + 5 {
+            found.push(finding("W036", at, at));
+            found.push(finding("W036", at, at));
+        }
+        found.push(finding("W002", 7, 8));
+        assert_eq!((found.errors(), found.iter().filter(|found| found.is_error()).count()), (1, 1));
+        assert_eq!(
+            (found.warnings(), found.more()),
+            (MOST + 10, 10),
+            "copies beyond the limit aren't known to be copies"
+        );
+        let across = Diagnostics::across(vec![("a".to_owned(), found.clone()), ("b".to_owned(), found)]);
+        assert_eq!((across.errors(), across.more()), (1, 10));
+    }
+
+    #[test]
+    fn what_is_said_of_a_value_with_a_broken_variable_is_dropped() {
+        let mut causes = Diagnostics::default();
+        causes.push(finding("W045", 14, 20));
+        let mut found = causes.clone();
+        for (at, end) in [(10, 30), (14, 20), (10, 18), (15, 20), (10, 11), (20, 30)] {
+            found.push(finding("W009", at, end));
+        }
+        found.drop_follow_ups(&causes);
+        let left: Vec<_> = found.iter().map(|found| (found.rule.code, found.place.start, found.place.end)).collect();
+        assert_eq!(left, [("W045", 14, 20), ("W009", 10, 18), ("W009", 15, 20), ("W009", 10, 11), ("W009", 20, 30)]);
+        assert_eq!(found.errors(), 5);
     }
 }

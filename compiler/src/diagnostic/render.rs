@@ -11,6 +11,8 @@ use crate::source::{FileId, Place, Source, Sources};
 const MOST: usize = 100;
 /// A line that is longer is shown around the mark only. Bytes.
 const LONGEST_LINE: usize = 400;
+/// What stands for the rest of such a line.
+const CUT: &str = "…";
 /// How much of such a line is shown before the mark, and at most behind its beginning. Bytes.
 const AROUND: usize = 100;
 
@@ -34,7 +36,7 @@ pub fn render(sources: &Sources, diagnostics: &Diagnostics, colour: Colour) -> S
         let more = diagnostics.len() - MOST;
         text.push_str("… and ");
         text.push_str(&more.to_string());
-        text.push_str(" more; `waldo check --json` tells all of them\n\n");
+        text.push_str(" more; `waldo check --json` tells them\n\n");
     }
     text
 }
@@ -78,7 +80,11 @@ fn render_one(sources: &Sources, diagnostic: &Diagnostic, colour: Colour) -> Str
         Colour::Ansi => Renderer::styled(),
         Colour::Plain => Renderer::plain(),
     };
-    renderer.decor_style(DecorStyle::Ascii).render(&[group])
+    let mut text = renderer.decor_style(DecorStyle::Ascii).render(&[group]);
+    for (shown, true_one) in excerpts.iter().filter_map(|excerpt| excerpt.position.as_ref()) {
+        text = text.replacen(shown, true_one, 1);
+    }
+    text
 }
 
 type Mark<'d> = (Place, AnnotationKind, Option<&'d str>);
@@ -87,6 +93,8 @@ type Mark<'d> = (Place, AnnotationKind, Option<&'d str>);
 struct Excerpt<'d> {
     name: &'d str,
     line: usize,
+    /// Where it is a part of a line: what the renderer takes for the mark's position, and what that is.
+    position: Option<(String, String)>,
     text: String,
     marks: Vec<(Range<usize>, AnnotationKind, Option<&'d str>)>,
 }
@@ -106,27 +114,30 @@ impl<'d> Excerpt<'d> {
             .zip(marks)
             .map(|(span, (_, kind, label))| (span.start - range.start..span.end - range.start, *kind, *label));
         let text = printable(&source.text[range.clone()]);
-        vec![Self { name: &source.name, line: first, text, marks: marks.collect() }]
+        vec![Self { name: &source.name, line: first, position: None, text, marks: marks.collect() }]
     }
 
     /// A part of one long line.
     fn within(source: &'d Source, line: usize, span: &Range<usize>, mark: &Mark<'d>) -> Self {
         let whole = source.line(line);
-        let start = boundary(source, span.start.saturating_sub(AROUND).max(whole.start));
-        let end = boundary(source, (span.start + AROUND).min(whole.end));
+        let start = source.boundary(span.start.saturating_sub(AROUND).max(whole.start));
+        let end = source.boundary((span.start + AROUND).min(whole.end));
         let cut = |at: usize| at.clamp(start, end) - start;
         let (_, kind, label) = *mark;
-        let marks = vec![(cut(span.start)..cut(span.end), kind, label)];
-        Self { name: &source.name, line, text: printable(&source.text[start..end]), marks }
+        let mut text = printable(&source.text[start..end]);
+        let mut span = cut(span.start)..cut(span.end);
+        let column = source.position(span.start + start).column;
+        if start > whole.start {
+            text.insert_str(0, CUT);
+            span = span.start + CUT.len()..span.end + CUT.len();
+        }
+        if end < whole.end {
+            text.push_str(CUT);
+        }
+        let shown = text[..span.start].chars().count() + 1;
+        let position = (format!("{}:{line}:{shown}", source.name), format!("{}:{line}:{column}", source.name));
+        Self { name: &source.name, line, position: Some(position), text, marks: vec![(span, kind, label)] }
     }
-}
-
-/// The character boundary at or before a byte.
-fn boundary(source: &Source, mut byte: usize) -> usize {
-    while !source.text.is_char_boundary(byte) {
-        byte -= 1;
-    }
-    byte
 }
 
 /// The text with control characters blanked, byte for byte: a file can't write escapes to a terminal.
@@ -142,7 +153,7 @@ fn printable(text: &str) -> String {
 
 /// The part of a place on its first line, at least one byte where there is one: a mark under twenty lines helps nobody.
 fn first_line(source: &Source, place: Place) -> Range<usize> {
-    let start = boundary(source, place.start.min(source.text.len()));
+    let start = source.boundary(place.start);
     let line_end = source.line(source.position(start).line).end.max(start);
     let end = place.end.clamp(start, line_end);
     if end > start {

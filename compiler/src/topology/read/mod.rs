@@ -76,11 +76,10 @@ pub fn outline(tree: &Node, diagnostics: &mut Diagnostics) -> Option<FileOutline
         });
         return None;
     };
-    let known: Vec<&str> = TOP
-        .into_iter()
-        .chain(entries.iter().map(|entry| entry.key.as_str()).filter(|key| key.starts_with("x-")))
-        .collect();
-    let top = reader.fields(tree, owner, tree.place, &known)?;
+    // Keys that begin with `x-` are free.
+    let entries = entries.iter().filter(|entry| !entry.key.starts_with("x-")).cloned().collect();
+    let mut base = Node { shape: Shape::Map(entries), place: tree.place };
+    let top = reader.fields(&base, owner, tree.place, &TOP)?;
     let name = reader
         .required(&top, "topology", "topology: calls")
         .and_then(|(node, what)| reader.text(node, &what))
@@ -93,11 +92,12 @@ pub fn outline(tree: &Node, diagnostics: &mut Diagnostics) -> Option<FileOutline
         let default = Namespace { name: DEFAULT_NAMESPACE.to_owned(), place: name.place, local: false, ports: None };
         namespaces.push((default, None));
     }
-    let base = Node {
-        shape: Shape::Map(entries.iter().filter(|entry| entry.key != "namespaces").cloned().collect()),
-        place: tree.place,
-    };
-    Some(FileOutline { base, name, namespaces, declares_namespaces: !declared.is_empty(), has_holes: reader.has_holes })
+    let declares_namespaces = !declared.is_empty();
+    let has_holes = reader.has_holes;
+    if let Shape::Map(entries) = &mut base.shape {
+        entries.retain(|entry| entry.key != "namespaces");
+    }
+    Some(FileOutline { base, name, namespaces, declares_namespaces, has_holes })
 }
 
 /// Reads the topology with one of its namespaces merged in.
