@@ -131,13 +131,18 @@ type Identity = (Place, &'static str, String);
 impl Diagnostics {
     /// Adds one, unless it is known already.
     pub fn push(&mut self, diagnostic: Diagnostic) {
+        let identity = diagnostic.identity();
+        if self.known.contains(&identity) {
+            return;
+        }
         let count = if diagnostic.is_error() { &mut self.errors } else { &mut self.warnings };
         if count.kept >= MOST {
             count.more += 1;
-        } else if self.known.insert(diagnostic.identity()) {
-            count.kept += 1;
-            self.all.push(diagnostic);
+            return;
         }
+        count.kept += 1;
+        self.known.insert(identity);
+        self.all.push(diagnostic);
     }
 
     /// Adds all of another run.
