@@ -163,7 +163,7 @@ pub fn outline(sources: &Sources) -> Option<FileOutline> {
 
 fn read(sources: &Sources, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
     diagnostics.extend(sources.found().clone());
-    topology::outline(sources.tree()?, diagnostics)
+    topology::outline(sources.tree()?, sources.removed(), diagnostics)
 }
 
 fn choose(outline: &FileOutline, choice: Choice<'_>) -> Result<Namespace, Refusal> {

@@ -140,7 +140,8 @@ fn the_same_topology_gives_the_same_bytes_in_whatever_order_it_is_written() {
     assert_eq!(files, rendered(&compiled(EXAMPLE, Choice::Named("dev"), None)));
 
     let source = Source::new("language.yaml", EXAMPLE);
-    let tree = yaml::parse(&source, &Unaided, &mut waldo_compiler::Diagnostics::default()).expect("is YAML");
+    let tree =
+        yaml::parse(&source, &Unaided, &mut 10_000, &mut waldo_compiler::Diagnostics::default()).expect("is YAML");
     let backward = written_backward(&tree);
     let other = compiled(&backward, Choice::Named("dev"), None);
     assert_eq!(files, rendered(&other));

@@ -30,7 +30,7 @@ pub(crate) fn unreadable(words: &str, place: Place) -> Diagnostic {
 
 pub(crate) fn too_large(most: usize, place: Place) -> Diagnostic {
     let most = format!("{},{:03}", most / 1_000, most % 1_000);
-    Diagnostic::new(&RULE, place, format!("the file has more than {most} values once its aliases are followed"))
+    Diagnostic::new(&RULE, place, format!("the topology has more than {most} values once aliases are followed"))
         .label("reading stopped here")
         .help("write less, or follow the aliases (`*name`): each stands for all that its anchor (`&name`) holds")
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     check::{include, not_text, syntax, wrong_kind},
     diagnostic::Diagnostics,
-    topology::merge::merge,
+    topology::merge::{Removed, merge},
 };
 
 /// The field that includes other files.
@@ -87,6 +87,7 @@ pub struct Sources {
     /// At least one.
     files: Vec<Source>,
     tree: Option<Node>,
+    removed: Removed,
     found: Diagnostics,
 }
 
@@ -99,6 +100,8 @@ impl Sources {
             identities: Vec::new(),
             open: Vec::new(),
             bytes: 0,
+            room: yaml::MAX_NODES,
+            removed: Removed::default(),
             has_holes: given.is_empty(),
             found: Diagnostics::default(),
         };
@@ -110,9 +113,9 @@ impl Sources {
                 break;
             }
             let read = loading.file(source);
-            tree = merged(tree, read);
+            tree = loading.merged(tree, read);
         }
-        let Loading { mut files, has_holes, mut found, .. } = loading;
+        let Loading { mut files, has_holes, mut found, removed, .. } = loading;
         if files.is_empty() {
             files.push(Source::new("topology", ""));
         }
@@ -120,7 +123,7 @@ impl Sources {
             found.push(syntax::empty(Place::at(files[0].id, 0)));
             tree = None;
         }
-        Self { files, tree: tree.filter(|_| !has_holes), found }
+        Self { files, tree: tree.filter(|_| !has_holes), removed, found }
     }
 
     /// One file that asks for nothing.
@@ -143,19 +146,14 @@ impl Sources {
         self.tree.as_ref()
     }
 
+    /// What of the files others removed.
+    pub(crate) fn removed(&self) -> &Removed {
+        &self.removed
+    }
+
     /// What is wrong with the files themselves.
     pub(crate) fn found(&self) -> &Diagnostics {
         &self.found
-    }
-}
-
-/// What comes later merged into what came before. A file of comments alone changes nothing.
-fn merged(before: Option<Node>, later: Option<Node>) -> Option<Node> {
-    match (before, later) {
-        (Some(before), Some(later)) if later.is_null() => Some(before),
-        (Some(before), Some(later)) if !before.is_null() => Some(merge(&before, &later)),
-        (before, None) => before,
-        (_, later) => later,
     }
 }
 
@@ -168,12 +166,25 @@ struct Loading<'e> {
     open: Vec<FileId>,
     /// The size of the files.
     bytes: usize,
+    /// How many values may yet come.
+    room: usize,
+    removed: Removed,
     /// Whether one of the files couldn't be read: what they say together isn't known then.
     has_holes: bool,
     found: Diagnostics,
 }
 
 impl Loading<'_> {
+    /// What comes later merged into what came before. A file of comments alone changes nothing.
+    fn merged(&mut self, before: Option<Node>, later: Option<Node>) -> Option<Node> {
+        match (before, later) {
+            (Some(before), Some(later)) if later.is_null() => Some(before),
+            (Some(before), Some(later)) if !before.is_null() => Some(merge(before, later, &mut self.removed)),
+            (before, None) => before,
+            (_, later) => later,
+        }
+    }
+
     fn file(&mut self, mut source: Source) -> Option<Node> {
         source.id = FileId(u16::try_from(self.files.len()).unwrap_or(u16::MAX));
         let id = source.id;
@@ -185,7 +196,7 @@ impl Loading<'_> {
             self.found.push(syntax::too_many_bytes(MOST_BYTES, Place::at(id, 0)));
             None
         } else {
-            yaml::parse(&source, self.environment, &mut self.found)
+            yaml::parse(&source, self.environment, &mut self.room, &mut self.found)
         };
         self.has_holes |= tree.is_none();
         self.identities.push(self.environment.identity(&source.name));
@@ -209,13 +220,12 @@ impl Loading<'_> {
             for name in names {
                 let Some(source) = self.included(&name, &pattern, place) else { continue };
                 let read = self.file(source);
-                before = merged(before, read);
+                before = self.merged(before, read);
             }
         }
-        match merged(before, Some(tree.clone())) {
-            Some(whole) => Node { place: tree.place, ..whole },
-            None => tree,
-        }
+        let place = tree.place;
+        let whole = self.merged(before, Some(tree));
+        whole.map_or(Node { shape: Shape::Map(Vec::new()), place }, |whole| Node { place, ..whole })
     }
 
     fn patterns(&mut self, node: &Node) -> Vec<(String, Place)> {

@@ -25,13 +25,19 @@ use crate::{
 
 /// How deep lists and maps may nest: far more than any topology needs, far less than the stack bears.
 const MAX_DEPTH: usize = 64;
-/// How many values a file may hold after its aliases are followed.
+/// How many values a topology's files may hold together after their aliases are followed.
 pub(crate) const MAX_NODES: usize = 500_000;
 /// How many places of a file that isn't YAML are told.
 const MOST_BROKEN: usize = 20;
 
-/// Reads a source into a tree, its variables filled in. `None`, with diagnostics, if it isn't YAML.
-pub fn parse(source: &Source, environment: &dyn Environment, diagnostics: &mut Diagnostics) -> Option<Node> {
+/// Reads a source into a tree, its variables filled in; `room` is how many values may yet come. `None`, with diagnostics, if
+/// it isn't YAML.
+pub fn parse(
+    source: &Source,
+    environment: &dyn Environment,
+    room: &mut usize,
+    diagnostics: &mut Diagnostics,
+) -> Option<Node> {
     if source.text.trim().is_empty() {
         diagnostics.push(syntax::empty(Place::at(source.id, 0)));
         return None;
@@ -40,10 +46,10 @@ pub fn parse(source: &Source, environment: &dyn Environment, diagnostics: &mut D
         diagnostics.push(syntax::unreadable("a NUL byte", Place { file: source.id, start: at, end: at + 1 }));
         return None;
     }
-    match read(&source.text) {
+    match read(&source.text, *room) {
         Ok(written) => {
             let last = Place::at(source.id, 0);
-            Some(Reader { source, environment, diagnostics, last }.value(written))
+            Some(Reader { source, environment, room, diagnostics, last }.value(written))
         }
         Err(error) => {
             broken(source, &error, diagnostics);
@@ -52,8 +58,8 @@ pub fn parse(source: &Source, environment: &dyn Environment, diagnostics: &mut D
     }
 }
 
-fn read(text: &str) -> Result<Written, Error> {
-    serde_saphyr::from_str_with_options(text, options())
+fn read(text: &str, room: usize) -> Result<Written, Error> {
+    serde_saphyr::from_str_with_options(text, options(room))
 }
 
 /// Tells what is wrong, and what else is further down: at the next field of the topology the parser can begin anew, as a line
@@ -68,7 +74,7 @@ fn broken(source: &Source, first: &Error, diagnostics: &mut Diagnostics) {
     let mut from = next_field(&source.text, 0, place.start);
     for _ in 1..MOST_BROKEN {
         let Some(start) = from else { return };
-        let Err(error) = read(&source.text[start..]) else { return };
+        let Err(error) = read(&source.text[start..], MAX_NODES) else { return };
         if is_limit(&error) {
             return;
         }
@@ -98,10 +104,10 @@ fn next_field(text: &str, last: usize, from: usize) -> Option<usize> {
     }
 }
 
-fn options() -> Options {
+fn options(room: usize) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_nodes: MAX_NODES,
+            max_nodes: room,
             max_events: 3 * MAX_NODES,
             max_aliases: MAX_NODES,
             max_anchors: MAX_NODES,
@@ -264,6 +270,7 @@ impl<'de> Visitor<'de> for RawVisitor {
 struct Reader<'a> {
     source: &'a Source,
     environment: &'a dyn Environment,
+    room: &'a mut usize,
     diagnostics: &'a mut Diagnostics,
     /// The last place that is known.
     last: Place,
@@ -292,6 +299,7 @@ impl Reader<'_> {
             None => Place::at(self.source.id, self.last.end),
         };
         self.last = place;
+        *self.room = self.room.saturating_sub(1);
         let shape = match written.raw {
             Raw::Null => Shape::Null(self.source.text_at(place).to_owned()),
             Raw::Plain => Shape::Scalar(self.source.text_at(place).to_owned()),
@@ -336,7 +344,7 @@ mod tests {
 
     fn parsed(text: &str) -> (Option<Node>, Diagnostics) {
         let mut diagnostics = Diagnostics::default();
-        let node = parse(&Source::new("t.yaml", text), &Unaided, &mut diagnostics);
+        let node = parse(&Source::new("t.yaml", text), &Unaided, &mut 1_000, &mut diagnostics);
         (node, diagnostics)
     }
 

@@ -43,6 +43,8 @@ pub struct Topology {
     pub has_holes: bool,
     /// Who sends and receives each flow, looked up from the stages.
     ends: Ends,
+    /// What of it was removed by a later file or by the namespace.
+    pub removed: merge::Removed,
 }
 
 /// Flow → names of stages, in order.

@@ -8,7 +8,10 @@ mod stage;
 use std::collections::BTreeMap;
 
 use self::fields::{Fields, Reader};
-use super::{DEFAULT_NAMESPACE, Ends, Namespace, Topology, literal, merge::merge};
+use super::{
+    DEFAULT_NAMESPACE, Ends, Namespace, Topology, literal,
+    merge::{Removed, merge},
+};
 use crate::{
     check::{syntax, wrong_kind},
     diagnostic::Diagnostics,
@@ -42,6 +45,7 @@ const IDLE_TIMEOUT: u64 = 30_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileOutline {
     base: Node,
+    removed: Removed,
     name: Located<String>,
     namespaces: Vec<(Namespace, Option<Node>)>,
     declares_namespaces: bool,
@@ -66,8 +70,8 @@ impl FileOutline {
 }
 
 /// Finds the namespaces of a file. `None` if it isn't a map.
-pub fn outline(tree: &Node, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
-    let mut reader = Reader { diagnostics, has_holes: false };
+pub fn outline(tree: &Node, removed: &Removed, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
+    let mut reader = Reader { diagnostics, removed, has_holes: false };
     let owner = "the topology".to_owned();
     let Shape::Map(entries) = &tree.shape else {
         reader.report(match tree.shape {
@@ -97,14 +101,18 @@ pub fn outline(tree: &Node, diagnostics: &mut Diagnostics) -> Option<FileOutline
     if let Shape::Map(entries) = &mut base.shape {
         entries.retain(|entry| entry.key != "namespaces");
     }
-    Some(FileOutline { base, name, namespaces, declares_namespaces, has_holes })
+    Some(FileOutline { base, removed: removed.clone(), name, namespaces, declares_namespaces, has_holes })
 }
 
 /// Reads the topology with one of its namespaces merged in.
 pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diagnostics) -> Topology {
     let changes = outline.namespaces.iter().find(|(known, _)| known == namespace).and_then(|(_, node)| node.as_ref());
-    let tree = changes.map_or_else(|| outline.base.clone(), |changes| merge(&outline.base, changes));
-    let mut reader = Reader { diagnostics, has_holes: outline.has_holes };
+    let mut removed = outline.removed.clone();
+    let mut tree = outline.base.clone();
+    if let Some(changes) = changes {
+        tree = merge(tree, changes.clone(), &mut removed);
+    }
+    let mut reader = Reader { diagnostics, removed: &removed, has_holes: outline.has_holes };
     let top = Fields::new(&tree, "the topology".to_owned(), outline.name.place);
     let mut topology = Topology {
         name: outline.name.clone(),
@@ -122,12 +130,14 @@ pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diag
         security: top.entry("security").map(|entry| entry.key_place),
         has_holes: false,
         ends: Ends::default(),
+        removed: Removed::default(),
     };
     topology.ends = Ends::of(&topology.stages);
     if topology.servers.is_empty() && top.entry("servers").is_none() {
         topology.servers = BTreeMap::from([("here".to_owned(), cluster::here(topology.name.place))]);
     }
     topology.has_holes = reader.has_holes;
+    topology.removed = removed;
     topology
 }
 
