@@ -158,7 +158,7 @@ mod tests {
         let (_, removed) = all(&[base, changes]);
         let at = |found: Option<Place>| found.map(|place| place.start);
         assert_eq!(at(removed.named("flows", "x")), changes.find("x: ~"));
-        let owner = Place { start: base.find("s: {").expect("is there"), ..Place::default() };
+        let owner = Place { start: base.find("s: {run").expect("is there"), ..Place::default() };
         let owner = Place { end: owner.start + 1, ..owner };
         assert_eq!(at(removed.field(owner, "run")), changes.find("run"));
         let (_, removed) = all(&[base, changes, "{flows: {x: {}}}"]);
