@@ -7,6 +7,7 @@ mod down;
 mod exec;
 mod exit;
 mod explain;
+mod graph;
 mod launch;
 mod located;
 mod logs;
@@ -39,6 +40,8 @@ enum Command {
     Compile(compile::Arguments),
     /// Show what a change will do before it is made: processes, keys, ports, and who must hold
     Diff(diff::Arguments),
+    /// Draw a topology: stages and flows, servers, or processes
+    Graph(graph::Arguments),
     /// Compile a topology and run it on this machine, every server of it
     Up(up::Arguments),
     /// End everything that runs in a namespace, also what was left behind
@@ -65,6 +68,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Compile(arguments) => compile::run(arguments),
         Command::Diff(arguments) => diff::run(arguments),
+        Command::Graph(arguments) => graph::run(arguments),
         Command::Up(arguments) => up::run(arguments),
         Command::Down(arguments) => down::run(arguments),
         Command::Status(arguments) => status::run(arguments),

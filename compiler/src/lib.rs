@@ -8,6 +8,7 @@ pub mod bounds;
 pub mod check;
 pub mod diagnostic;
 pub mod diff;
+pub mod draw;
 pub mod graph;
 pub mod guide;
 pub mod place;
