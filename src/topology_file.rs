@@ -15,7 +15,10 @@ use waldo_compiler::{
     source::{Environment, MOST_BYTES, MOST_FILES, Missing},
 };
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    numbers::grouped,
+};
 
 /// The file of a directory, or of this one.
 const NAME: &str = "waldo.yaml";
@@ -63,7 +66,7 @@ impl Environment for Here {
                     .map_err(|path| format!("the name of {} isn't text in UTF-8", path.display()))?,
             );
             if matching.len() > MOST_FILES {
-                return Err(format!("it names more than {MOST_FILES} files"));
+                return Err(format!("it names more than {} files", grouped(MOST_FILES as u64)));
             }
         }
         matching.sort();

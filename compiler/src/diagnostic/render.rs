@@ -64,7 +64,8 @@ fn render_one(sources: &Sources, diagnostic: &Diagnostic, colour: Colour) -> Str
         })
         .collect();
     let snippets = excerpts.iter().map(|excerpt| {
-        let snippet = Snippet::source(excerpt.text.as_str()).path(excerpt.name).line_start(excerpt.line).fold(true);
+        let snippet =
+            Snippet::source(excerpt.text.as_str()).path(excerpt.name.as_str()).line_start(excerpt.line).fold(true);
         let annotations = excerpt.marks.iter().map(|(span, kind, label)| kind.span(span.clone()).label(*label));
         snippet.annotations(annotations)
     });
@@ -91,7 +92,7 @@ type Mark<'d> = (Place, AnnotationKind, Option<&'d str>);
 
 /// The lines of a file from the first mark to the last, with the marks in them.
 struct Excerpt<'d> {
-    name: &'d str,
+    name: String,
     line: usize,
     /// Where it is a part of a line: what the renderer takes for the mark's position, and what that is.
     position: Option<(String, String)>,
@@ -114,7 +115,7 @@ impl<'d> Excerpt<'d> {
             .zip(marks)
             .map(|(span, (_, kind, label))| (span.start - range.start..span.end - range.start, *kind, *label));
         let text = printable(&source.text[range.clone()]);
-        vec![Self { name: &source.name, line: first, position: None, text, marks: marks.collect() }]
+        vec![Self { name: one_line(&source.name), line: first, position: None, text, marks: marks.collect() }]
     }
 
     /// A part of one long line.
@@ -135,13 +136,14 @@ impl<'d> Excerpt<'d> {
             text.push_str(CUT);
         }
         let shown = text[..span.start].chars().count() + 1;
-        let position = (format!("{}:{line}:{shown}", source.name), format!("{}:{line}:{column}", source.name));
-        Self { name: &source.name, line, position: Some(position), text, marks: vec![(span, kind, label)] }
+        let name = one_line(&source.name);
+        let position = (format!("{name}:{line}:{shown}"), format!("{name}:{line}:{column}"));
+        Self { name, line, position: Some(position), text, marks: vec![(span, kind, label)] }
     }
 }
 
 /// The text with control characters blanked, byte for byte: a file can't write escapes to a terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|character| {
             let keep = character == '\n' || character == '\t' || !character.is_control();
@@ -149,6 +151,11 @@ fn printable(text: &str) -> String {
             std::iter::repeat_n(shown, count)
         })
         .collect()
+}
+
+/// A file's name, which may hold anything.
+fn one_line(name: &str) -> String {
+    printable(name).replace(['\n', '\t'], " ")
 }
 
 /// The part of a place on its first line, at least one byte where there is one: a mark under twenty lines helps nobody.

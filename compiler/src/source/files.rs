@@ -21,6 +21,9 @@ pub const MOST_FILES: usize = 1_000;
 /// The greatest size of all its files together. Bytes.
 pub const MOST_BYTES: usize = 16 << 20;
 
+/// No path is longer. Bytes.
+const LONGEST_PATTERN: usize = 4_096;
+
 /// What the text of a topology can ask for: the compiler itself has no files and no environment.
 pub trait Environment {
     /// The value of a variable.
@@ -248,7 +251,11 @@ impl Loading<'_> {
 
     fn matching(&mut self, pattern: &str, place: Place) -> Option<Vec<String>> {
         let from = &self.files[usize::from(place.file.0)].name;
-        match self.environment.matching(from, pattern) {
+        let matching = match pattern.len() {
+            0..=LONGEST_PATTERN => self.environment.matching(from, pattern),
+            _ => Err("no file has so long a name".to_owned()),
+        };
+        match matching {
             Ok(names) if names.is_empty() => self.found.push(include::nothing(pattern, place)),
             Ok(names) => return Some(names),
             Err(why) => self.found.push(include::unreadable(pattern, place, &why)),

@@ -152,7 +152,10 @@ fn words(error: &Error) -> String {
     match error.without_snippet() {
         Error::MultipleDocuments { .. } => "a second document begins; a topology is one".to_owned(),
         Error::Budget { .. } => plain_words::DEPTH.to_owned(),
-        Error::UnknownAnchor { .. } => "an alias (`*name`) without an anchor (`&name`) before it".to_owned(),
+        Error::UnknownAnchor { .. } => {
+            "an alias (`*name`) without an anchor (`&name`) before it; a text that begins with `*` needs quotes"
+                .to_owned()
+        }
         Error::RecursiveReferencesRequireWeakTypes { .. } => "an alias within its own anchor".to_owned(),
         Error::MergeValueNotMapOrSeqOfMaps { .. } => "`<<` merges a map, or a list of maps".to_owned(),
         Error::InvalidScalar { .. } | Error::InvalidBooleanStrict { .. } | Error::QuotingRequired { .. } => {
