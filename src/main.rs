@@ -12,6 +12,7 @@ mod launch;
 mod located;
 mod logs;
 mod numbers;
+mod schema;
 mod send;
 mod status;
 mod topology_file;
@@ -42,6 +43,8 @@ enum Command {
     Diff(diff::Arguments),
     /// Draw a topology: stages and flows, servers, or processes
     Graph(graph::Arguments),
+    /// Print the language as a JSON Schema, so that editors complete and check
+    Schema(schema::Arguments),
     /// Compile a topology and run it on this machine, every server of it
     Up(up::Arguments),
     /// End everything that runs in a namespace, also what was left behind
@@ -69,6 +72,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Compile(arguments) => compile::run(arguments),
         Command::Diff(arguments) => diff::run(arguments),
         Command::Graph(arguments) => graph::run(arguments),
+        Command::Schema(arguments) => schema::run(arguments),
         Command::Up(arguments) => up::run(arguments),
         Command::Down(arguments) => down::run(arguments),
         Command::Status(arguments) => status::run(arguments),

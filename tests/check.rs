@@ -231,3 +231,19 @@ fn up_runs_only_what_is_on_this_machine() {
         assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
     }
 }
+
+#[test]
+fn the_schema_that_editors_get_is_json_with_every_section_of_a_topology() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let outcome = std::process::Command::new(env!("CARGO_BIN_EXE_waldo"))
+        .args(["schema", "-o", "waldo.schema.json"])
+        .current_dir(directory.path())
+        .output()
+        .expect("waldo");
+    assert!(outcome.status.success());
+    let text = std::fs::read_to_string(directory.path().join("waldo.schema.json")).expect("a schema");
+    let schema: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    for section in ["topology", "flows", "stages", "loops", "portals", "servers", "namespaces", "include"] {
+        assert!(schema["properties"][section]["description"].is_string(), "{section}");
+    }
+}

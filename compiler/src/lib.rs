@@ -14,6 +14,7 @@ pub mod guide;
 pub mod place;
 pub mod plan;
 pub mod render;
+pub mod schema;
 pub mod source;
 pub mod suggestion;
 pub mod topology;

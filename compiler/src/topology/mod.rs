@@ -1,5 +1,6 @@
 //! The topology of one namespace as typed values, each of which knows its place in the file.
 
+pub mod language;
 pub mod literal;
 pub mod merge;
 pub mod name;

@@ -4,7 +4,11 @@ use super::fields::{Fields, Reader};
 use crate::{
     check::bad_literal,
     source::{Located, Place, node::Node},
-    topology::{Loop, Portal, Server, Spool, literal, literal::Weight},
+    topology::{
+        Loop, Portal, Server, Spool,
+        language::{self, names},
+        literal::{self, Weight},
+    },
 };
 
 /// The server of a topology that states none.
@@ -25,7 +29,7 @@ pub fn here(place: Place) -> Server {
 
 impl Reader<'_> {
     pub fn cycle(&mut self, owner: String, place: Place, node: &Node) -> Option<Loop> {
-        let fields = self.fields(node, owner, place, &["flows", "passes"])?;
+        let fields = self.fields(node, owner, place, &names(language::LOOP))?;
         let flows = self
             .required(&fields, "flows", "flows: [suspect]")
             .and_then(|(node, what)| self.texts(node, &what, "flows"))
@@ -41,7 +45,7 @@ impl Reader<'_> {
     }
 
     pub fn portal(&mut self, owner: String, place: Place, node: &Node) -> Option<Portal> {
-        let fields = self.fields(node, owner, place, &["flows", "port", "link", "spool"])?;
+        let fields = self.fields(node, owner, place, &names(language::PORTAL))?;
         let mut port = |field| {
             let port = self.count(fields.get(field), 1, u64::from(u16::MAX))?;
             Some(port.map(|port| port as u16))
@@ -58,7 +62,7 @@ impl Reader<'_> {
 
     fn spool(&mut self, fields: &Fields<'_>) -> Spool {
         let Some((node, what)) = fields.get("spool") else { return Spool::default() };
-        let Some(fields) = self.fields(node, what, node.place, &["memory", "disk", "sync"]) else {
+        let Some(fields) = self.fields(node, what, node.place, &names(language::SPOOL)) else {
             return Spool::default();
         };
         Spool {
@@ -69,8 +73,7 @@ impl Reader<'_> {
     }
 
     pub fn server(&mut self, owner: String, place: Place, node: &Node) -> Option<Server> {
-        let known = ["address", "listen", "ssh", "weight", "labels", "memory", "cpu", "state"];
-        let fields = self.fields(node, owner, place, &known)?;
+        let fields = self.fields(node, owner, place, &names(language::SERVER))?;
         let labels = fields.get("labels").and_then(|(node, what)| self.texts(node, &what, "labels"));
         let labels = labels.unwrap_or_default();
         for label in &labels {

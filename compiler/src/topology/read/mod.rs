@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use self::fields::{Fields, Reader};
 use super::{
-    DEFAULT_NAMESPACE, Ends, Namespace, Topology, literal,
+    DEFAULT_NAMESPACE, Ends, Namespace, Topology,
+    language::{self, names},
+    literal,
     merge::{Removed, merge},
 };
 use crate::{
@@ -21,23 +23,6 @@ use crate::{
     },
 };
 
-/// The fields at the top of a topology.
-const TOP: [&str; 11] = [
-    "topology",
-    "flows",
-    "stages",
-    "loops",
-    "portals",
-    "servers",
-    "namespaces",
-    "defaults",
-    "files",
-    "security",
-    // Gone by now: what is included has been merged in.
-    "include",
-];
-/// The fields that a namespace has besides the changes that it makes.
-const OWN: [&str; 2] = ["local", "ports"];
 /// How long a server may take to become idle. Milliseconds.
 const IDLE_TIMEOUT: u64 = 30_000;
 
@@ -83,7 +68,7 @@ pub fn outline(tree: &Node, removed: &Removed, diagnostics: &mut Diagnostics) ->
     // Keys that begin with `x-` are free.
     let entries = entries.iter().filter(|entry| !entry.key.starts_with("x-")).cloned().collect();
     let mut base = Node { shape: Shape::Map(entries), place: tree.place };
-    let top = reader.fields(&base, owner, tree.place, &TOP)?;
+    let top = reader.fields(&base, owner, tree.place, &names(language::TOP))?;
     let name = reader
         .required(&top, "topology", "topology: calls")
         .and_then(|(node, what)| reader.text(node, &what))
@@ -144,8 +129,7 @@ pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diag
 impl Reader<'_> {
     fn namespace(&mut self, entry: &Entry) -> Option<(Namespace, Option<Node>)> {
         let owner = format!("namespace `{}`", entry.key);
-        let changeable = TOP.iter().filter(|field| !["topology", "namespaces", "include"].contains(field));
-        let known: Vec<_> = OWN.iter().chain(changeable).copied().collect();
+        let known: Vec<_> = language::OWN.iter().chain(language::changeable()).map(|field| field.name).collect();
         let fields = self.fields(&entry.value, owner, entry.key_place, &known)?;
         let local = self.choice(fields.get("local"), &[("true", true), ("false", false)]);
         let ports = self.count(fields.get("ports"), 1, u64::from(u16::MAX));
@@ -155,7 +139,8 @@ impl Reader<'_> {
             local: local.is_some_and(|local| local.value),
             ports: ports.map(|ports| ports.map(|port| port as u16)),
         };
-        let changes = entry.value.entries().iter().filter(|change| !OWN.contains(&change.key.as_str()));
+        let changes =
+            entry.value.entries().iter().filter(|change| !names(language::OWN).contains(&change.key.as_str()));
         let changes = Node { shape: Shape::Map(changes.cloned().collect()), place: entry.value.place };
         Some((namespace, Some(changes)))
     }
@@ -181,7 +166,7 @@ impl Reader<'_> {
     fn idle_timeout(&mut self, top: &Fields<'_>) -> u64 {
         let Some((node, what)) = top.get("defaults") else { return IDLE_TIMEOUT };
         let place = top.entry("defaults").map_or(Place::default(), |entry| entry.key_place);
-        let Some(defaults) = self.fields(node, what, place, &["idle_timeout"]) else { return IDLE_TIMEOUT };
+        let Some(defaults) = self.fields(node, what, place, &names(language::DEFAULTS)) else { return IDLE_TIMEOUT };
         self.literal(defaults.get("idle_timeout"), literal::duration).map_or(IDLE_TIMEOUT, |timeout| timeout.value)
     }
 }

@@ -12,26 +12,13 @@ use crate::{
         Located, Place,
         node::{Node, Shape},
     },
-    topology::{Input, Limits, Restart, Stage, Stop, literal},
+    topology::{
+        Input, Limits, Restart, Stage, Stop,
+        language::{self, names},
+        literal,
+    },
 };
 
-const FIELDS: [&str; 15] = [
-    "run",
-    "in",
-    "out",
-    "instances",
-    "on",
-    "env",
-    "restart",
-    "alive",
-    "stop",
-    "ready",
-    "queue",
-    "limits",
-    "user",
-    "cwd",
-    "speaks",
-];
 const READY_TIMEOUT: u64 = 10_000;
 const QUEUE: u64 = 1000;
 const MOST_INSTANCES: u64 = 10_000;
@@ -43,7 +30,7 @@ const SPEAKS: [(&str, Speaks); 3] = [("sdk", Speaks::Sdk), ("lines", Speaks::Lin
 
 impl Reader<'_> {
     pub fn stage(&mut self, owner: String, place: Place, node: &Node) -> Option<Stage> {
-        let fields = self.fields(node, owner, place, &FIELDS)?;
+        let fields = self.fields(node, owner, place, &names(language::STAGE))?;
         let run = self.required(&fields, "run", "run: ./bin/program").and_then(|(node, what)| self.run(node, &what));
         let instances = self.count(fields.get("instances"), 1, MOST_INSTANCES);
         Some(Stage {
@@ -115,7 +102,7 @@ impl Reader<'_> {
             self.report_hole(wrong_kind::value(node, &owner, "a flow, or `{flow: NAME, spread: key}`"));
             return None;
         }
-        let fields = self.fields(node, owner, node.place, &["flow", "spread"])?;
+        let fields = self.fields(node, owner, node.place, &names(language::INPUT))?;
         let Some((flow, what)) = self.required(&fields, "flow", "{flow: NAME, spread: key}") else {
             self.has_holes = true;
             return None;
@@ -162,7 +149,7 @@ impl Reader<'_> {
             self.report(wrong_kind::value(node, &what, expected));
             return Restart::default();
         }
-        let Some(fields) = self.fields(node, what, node.place, &["policy", "backoff", "max", "window"]) else {
+        let Some(fields) = self.fields(node, what, node.place, &names(language::RESTART)) else {
             return Restart::default();
         };
         Restart {
@@ -175,7 +162,7 @@ impl Reader<'_> {
 
     fn stop(&mut self, fields: &Fields<'_>) -> Stop {
         let Some((node, what)) = fields.get("stop") else { return Stop::default() };
-        let Some(fields) = self.fields(node, what, node.place, &["signal", "grace"]) else { return Stop::default() };
+        let Some(fields) = self.fields(node, what, node.place, &names(language::STOP)) else { return Stop::default() };
         Stop {
             signal: self.literal(fields.get("signal"), literal::signal).map(|signal| signal.value),
             grace: self.literal(fields.get("grace"), literal::duration).map(|grace| grace.value),
@@ -184,7 +171,7 @@ impl Reader<'_> {
 
     fn ready(&mut self, fields: &Fields<'_>) -> u64 {
         let timeout = fields.get("ready").and_then(|(node, what)| {
-            let fields = self.fields(node, what, node.place, &["timeout"])?;
+            let fields = self.fields(node, what, node.place, &names(language::READY))?;
             self.literal(fields.get("timeout"), positive_duration)
         });
         timeout.map_or(READY_TIMEOUT, |timeout| timeout.value)
@@ -193,7 +180,7 @@ impl Reader<'_> {
     fn alive(&mut self, fields: &Fields<'_>) -> Option<Located<Alive>> {
         let (node, what) = fields.get("alive")?;
         let place = fields.entry("alive")?.key_place;
-        let alive = self.fields(node, what, place, &["within", "then"])?;
+        let alive = self.fields(node, what, place, &names(language::ALIVE))?;
         let within = self.required(&alive, "within", "alive: {within: 30s}");
         let within = self.literal(within, positive_duration)?.value;
         let then = self.choice(alive.get("then"), &[("report", Stalled::Report), ("restart", Stalled::Restart)]);
@@ -202,7 +189,7 @@ impl Reader<'_> {
 
     fn limits(&mut self, fields: &Fields<'_>) -> Limits {
         let Some((node, what)) = fields.get("limits") else { return Limits::default() };
-        let Some(fields) = self.fields(node, what, node.place, &["nofile", "memory", "cpu"]) else {
+        let Some(fields) = self.fields(node, what, node.place, &names(language::LIMITS)) else {
             return Limits::default();
         };
         Limits {
