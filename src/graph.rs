@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     };
     match &arguments.output {
         Some(path) => {
-            fs::write(path, text).map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?
+            fs::write(path, text).map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
         }
         // Nobody is left to tell if the reader is gone.
         None => drop(std::io::stdout().lock().write_all(text.as_bytes())),

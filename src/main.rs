@@ -8,6 +8,7 @@ mod exec;
 mod exit;
 mod explain;
 mod graph;
+mod init;
 mod launch;
 mod located;
 mod logs;
@@ -33,6 +34,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a topology to begin with, which runs as it is
+    Init(init::Arguments),
     /// Say what is wrong with a topology, all of it at once
     Check(check::Arguments),
     /// Explain a rule by its code
@@ -67,6 +70,7 @@ enum Command {
 
 fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
+        Command::Init(arguments) => init::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Compile(arguments) => compile::run(arguments),

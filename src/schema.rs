@@ -21,8 +21,10 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let text = serde_json::to_string_pretty(&waldo_compiler::schema::topology())
         .map_err(|error| Failure::new(format!("the schema can't be written as JSON: {error}")))?;
     match &arguments.output {
-        Some(path) => fs::write(path, text + "\n")
-            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?,
+        Some(path) => {
+            fs::write(path, text + "\n")
+                .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+        }
         None => println!("{text}"),
     }
     Ok(Exit::Ok)

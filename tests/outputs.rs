@@ -130,8 +130,7 @@ fn units_pass_systemds_own_verifier_and_are_little_exposed() {
 
 #[test]
 fn the_script_passes_shellcheck_and_starts_a_server_that_ends_with_it() {
-    let playground =
-        playground(&topology("").replace("servers:\n", "servers:\n").replace("  s2: {address: 127.0.0.1}\n", ""));
+    let playground = playground(&topology("").replace("  s2: {address: 127.0.0.1}\n", ""));
     playground.run(playground.waldo(&["compile"])).code(0);
     let script = build(&playground).join("servers/s1/launch.sh");
     if has("shellcheck") {
