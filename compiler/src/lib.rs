@@ -102,6 +102,7 @@ pub fn check_one(sources: &Sources, namespace: &str) -> Result<Checked, Refusal>
 fn check_namespaces(sources: &Sources, wanted: impl Fn(&str) -> bool) -> Checked {
     let mut diagnostics = Diagnostics::default();
     let Some(outline) = read(sources, &mut diagnostics) else {
+        diagnostics.sort();
         return Checked { diagnostics, bounds: Bounds::new(), topologies: Vec::new() };
     };
     let namespaces: Vec<&Namespace> = outline.namespaces().filter(|namespace| wanted(&namespace.name)).collect();
@@ -139,7 +140,10 @@ fn check_namespaces(sources: &Sources, wanted: impl Fn(&str) -> bool) -> Checked
 /// [`Refusal`]: the errors of the file in that namespace, or a namespace that isn't there.
 pub fn compile(sources: &Sources, choice: Choice<'_>, port_base: Option<u16>) -> Result<Compiled, Refusal> {
     let mut diagnostics = Diagnostics::default();
-    let Some(outline) = read(sources, &mut diagnostics) else { return Err(Refusal::Errors(diagnostics)) };
+    let Some(outline) = read(sources, &mut diagnostics) else {
+        diagnostics.sort();
+        return Err(Refusal::Errors(diagnostics));
+    };
     let namespace = choose(&outline, choice)?;
     let topology = topology::read(&outline, &namespace, &mut diagnostics);
     let whole = check::check(&topology, port_base, &mut diagnostics);

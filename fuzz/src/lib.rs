@@ -10,7 +10,7 @@ use waldo_compiler::{
     Choice, Diagnostics, Refusal, Source, Sources, check, check_one, compile as compiled,
     diagnostic::{
         json::Report,
-        render::{Colour, render as shown},
+        render::{Colour, printable, render as shown},
     },
     diff::diff,
     outline,
@@ -136,7 +136,7 @@ fn judge(sources: &Sources, found: &Diagnostics, input: &[u8]) {
     let text = shown(sources, found, Colour::Plain);
     assert!(text.len() < MOST_PRINTED);
     assert!(!text.chars().any(|character| character.is_control() && character != '\n'), "{text:?}");
-    let written = String::from_utf8_lossy(input);
+    let written = printable(&String::from_utf8_lossy(input));
     for word in JARGON {
         assert!(!text.contains(word) || written.contains(word), "{word}: {text}");
     }
