@@ -18,7 +18,7 @@ pub struct Arguments {
     #[command(flatten)]
     target: Target,
     /// Write here; by default into .waldo/build/NAMESPACE beside the topology.
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Fail on warnings too.
     #[arg(long)]

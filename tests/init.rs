@@ -65,7 +65,8 @@ fn every_choice_of_answering_programs_counts_the_words_rightly() {
         };
         let mut counts: BTreeMap<String, u32> = BTreeMap::new();
         words().map(stem).for_each(|word| *counts.entry(word).or_default() += 1);
-        let expected: String = counts.iter().map(|(word, count)| format!("{word} {count}\n")).collect();
+        let lines: Vec<String> = counts.iter().map(|(word, count)| format!("{word} {count}")).collect();
+        let expected = lines.join("\n") + "\n";
         let answer = directory.path().join(".waldo/default/s1/state/keep.0/counts");
         assert_eq!(fs::read_to_string(answer).expect("the answer"), expected, "{arguments:?}");
     }
