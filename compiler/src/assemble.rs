@@ -1,9 +1,14 @@
 //! A checked topology → its plan.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, Write},
+};
 
+use serde::Serialize;
 use serde_json::error::Error as JsonError;
-use xxhash_rust::xxh3::xxh3_128;
+use waldo_sdk::guide::Guide;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::{
     bounds,
@@ -24,6 +29,14 @@ const SIGNAL: &str = "TERM";
 
 /// The plan of a topology that keeps all rules.
 pub fn plan(whole: &Whole<'_>) -> Plan {
+    let mut plan = undigested(whole);
+    // A plan holds nothing that JSON can't, so there is always a digest.
+    plan.digest = digest(&plan).unwrap_or_default();
+    plan
+}
+
+/// The same without its digest, for those who only look at it.
+pub fn undigested(whole: &Whole<'_>) -> Plan {
     let topology = whole.topology;
     let order: Vec<String> = graph::order(topology, &whole.edges).into_iter().map(str::to_owned).collect();
     let names = |stages: &mut dyn Iterator<Item = (&String, &Stage)>| stages.map(|(name, _)| name.clone()).collect();
@@ -36,7 +49,7 @@ pub fn plan(whole: &Whole<'_>) -> Plan {
         };
         (name.clone(), plan)
     };
-    let mut plan = Plan {
+    Plan {
         format: FORMAT,
         topology: topology.name.value.clone(),
         namespace: topology.namespace.name.clone(),
@@ -48,16 +61,66 @@ pub fn plan(whole: &Whole<'_>) -> Plan {
         guide: guide::build(whole),
         servers: topology.servers.keys().map(|name| (name.clone(), server(whole, name, &order))).collect(),
         order,
-    };
-    // A plan holds nothing that JSON can't, so there is always a digest.
-    plan.digest = digest(&plan).unwrap_or_default();
-    plan
+    }
 }
 
 /// The digest that a plan should carry.
 pub fn digest(plan: &Plan) -> Result<String, JsonError> {
-    let bare = Plan { digest: String::new(), ..plan.clone() };
-    Ok(format!("{:032x}", xxh3_128(&serde_json::to_vec(&bare)?)))
+    let mut hasher = Hasher(Xxh3Default::new());
+    serde_json::to_writer(BufWriter::with_capacity(64 * 1024, &mut hasher), &Bare::of(plan))?;
+    Ok(format!("{:032x}", hasher.0.digest128()))
+}
+
+/// A plan as its digest is taken: with an empty one.
+#[derive(Serialize)]
+struct Bare<'p> {
+    format: u32,
+    topology: &'p str,
+    namespace: &'p str,
+    local: bool,
+    digest: &'static str,
+    idle_timeout: u64,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    files: &'p [String],
+    flows: &'p BTreeMap<String, FlowPlan>,
+    order: &'p [String],
+    guide: &'p Guide,
+    servers: &'p BTreeMap<String, ServerPlan>,
+}
+
+impl<'p> Bare<'p> {
+    fn of(plan: &'p Plan) -> Self {
+        // Taken apart by name, so that no field can be forgotten.
+        let Plan { format, topology, namespace, local, digest: _, idle_timeout, files, flows, order, guide, servers } =
+            plan;
+        Self {
+            format: *format,
+            topology,
+            namespace,
+            local: *local,
+            digest: "",
+            idle_timeout: *idle_timeout,
+            files,
+            flows,
+            order,
+            guide,
+            servers,
+        }
+    }
+}
+
+/// Takes bytes into a hash.
+struct Hasher(Xxh3Default);
+
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether a plan carries the digest of what it says: whether it is as it was written.

@@ -115,7 +115,7 @@ fn check_namespaces(sources: &Sources, wanted: impl Fn(&str) -> bool) -> Checked
         let topology = topology::read(&outline, namespace, &mut of_namespace);
         if let Some(whole) = check::check(&topology, None, &mut of_namespace) {
             if of_namespace.errors() == 0 && diagnostics.errors() == 0 {
-                let plan = assemble::plan(&whole);
+                let plan = assemble::undigested(&whole);
                 check::full_queues::check(&topology, &plan, &mut of_namespace);
                 bounds.insert(namespace.name.clone(), bounds::of(&plan));
             }

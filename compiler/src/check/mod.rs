@@ -55,13 +55,15 @@ pub mod user;
 pub(crate) mod variable_in_key;
 pub(crate) mod wrong_kind;
 
+use std::collections::HashMap;
+
 use crate::{
     diagnostic::{Diagnostics, Severity},
     graph::{self, Edge},
     place::{
         Placement,
         portals::Carriers,
-        ports::{self, Binding},
+        ports::{self, Binding, Door},
     },
     source::Place,
     topology::Topology,
@@ -150,6 +152,8 @@ pub struct Whole<'t> {
     pub carriers: Carriers,
     /// The ports of portals.
     pub bindings: Vec<Binding>,
+    /// The same by server and portal: its `port`, and its `link`.
+    pub doors: HashMap<(String, String), (Option<u32>, Option<u32>)>,
     /// Who sends to whom.
     pub edges: Vec<Edge<'t>>,
 }
@@ -161,7 +165,12 @@ impl<'t> Whole<'t> {
         let carriers = Carriers::of(topology);
         let bindings = ports::assign(topology, &placement, &carriers, port_base);
         let edges = graph::edges(topology, &placement);
-        Self { topology, placement, carriers, bindings, edges }
+        let mut doors: HashMap<(String, String), (Option<u32>, Option<u32>)> = HashMap::new();
+        for binding in &bindings {
+            let (port, link) = doors.entry((binding.server.clone(), binding.portal.clone())).or_default();
+            *if binding.door == Door::Port { port } else { link } = Some(binding.port);
+        }
+        Self { topology, placement, carriers, bindings, doors, edges }
     }
 }
 
