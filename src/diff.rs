@@ -4,8 +4,11 @@ mod drift;
 mod report;
 mod side;
 mod table;
+mod text;
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
+
+use waldo_compiler::{diff::diff_with_programs, plan::ProcessPlan};
 
 use crate::{
     diff::side::Side,
@@ -45,21 +48,26 @@ pub struct Arguments {
 /// Compares.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let (old, new) = Side::both(arguments)?;
-    let diff = waldo_compiler::diff::diff(&old.plan, &new.plan).map_err(|error| {
+    let found = old.live.as_ref().map(|paths| drift::look(&old.plan, paths)).unwrap_or_default();
+    let is_rebuilt = |server: &str, process: &ProcessPlan| {
+        !found.rebuilt.is_empty() && found.rebuilt.contains(&(server.to_owned(), process.name.clone()))
+    };
+    let diff = diff_with_programs(&old.plan, &new.plan, &is_rebuilt).map_err(|error| {
         Failure::new(error.to_string())
             .hint("compare plans of the same topology and namespace; -n chooses a topology's")
     })?;
-    let drift = old.live.as_ref().map_or_else(Vec::new, |paths| drift::look(&old.plan, paths));
     if arguments.json {
-        report::print(&diff, &drift)?;
+        report::print(old.as_compared(), new.as_compared(), &diff, &found.drift)?;
     } else {
-        table::print(&old.name, &new.name, &diff, &drift, arguments.all);
-    }
-    if !diff.refusals.is_empty() {
-        let failure = Failure::new(format!("this can't be rolled out in one step: {}", diff.refusals.join("; ")));
-        if !arguments.json {
-            failure.print();
+        table::print(&old.name, &new.name, &diff, &found.drift, arguments.all);
+        for refusal in &diff.refusals {
+            Failure::new(format!("this can't be rolled out in one step: {refusal}")).print();
         }
     }
-    Ok(if diff.is_empty() && drift.is_empty() { Exit::Ok } else { Exit::Different })
+    Ok(if diff.is_empty() && found.drift.is_empty() { Exit::Ok } else { Exit::Different })
+}
+
+fn write(text: &str) {
+    // Nobody is left to tell if the reader is gone.
+    let _ = writeln!(anstream::stdout().lock(), "{text}");
 }

@@ -1,6 +1,7 @@
 //! A checked topology → its plan.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io::{self, BufWriter, Write},
 };
@@ -64,14 +65,15 @@ pub fn undigested(whole: &Whole<'_>) -> Plan {
     }
 }
 
-/// The digest that a plan should carry.
+/// The digest that a plan should carry. Versions of guides are left out: they are given when a plan goes live, so the same
+/// plan has the same digest whatever was live before it.
 pub fn digest(plan: &Plan) -> Result<String, JsonError> {
     let mut hasher = Hasher(Xxh3Default::new());
     serde_json::to_writer(BufWriter::with_capacity(64 * 1024, &mut hasher), &Bare::of(plan))?;
     Ok(format!("{:032x}", hasher.0.digest128()))
 }
 
-/// A plan as its digest is taken: with an empty one.
+/// A plan as its digest is taken: with an empty one, and all guides in their first version.
 #[derive(Serialize)]
 struct Bare<'p> {
     format: u32,
@@ -84,7 +86,7 @@ struct Bare<'p> {
     files: &'p [String],
     flows: &'p BTreeMap<String, FlowPlan>,
     order: &'p [String],
-    guide: &'p Guide,
+    guide: Cow<'p, Guide>,
     servers: &'p BTreeMap<String, ServerPlan>,
 }
 
@@ -93,6 +95,10 @@ impl<'p> Bare<'p> {
         // Taken apart by name, so that no field can be forgotten.
         let Plan { format, topology, namespace, local, digest: _, idle_timeout, files, flows, order, guide, servers } =
             plan;
+        let mut guide = Cow::Borrowed(guide);
+        if guide.flows.values().any(|flow| flow.version != guide::FIRST) {
+            guide.to_mut().flows.values_mut().for_each(|flow| flow.version = guide::FIRST);
+        }
         Self {
             format: *format,
             topology,

@@ -20,7 +20,7 @@ pub struct Plan {
     pub namespace: String,
     /// Whether every server runs on this machine.
     pub local: bool,
-    /// `xxh3_128` of the rest of the plan as compact JSON with this field empty, in hex.
+    /// `xxh3_128` of the rest of the plan as compact JSON with this field empty and all guide versions 1, in hex.
     pub digest: String,
     /// How long a server may take to become idle. Milliseconds.
     pub idle_timeout: u64,

@@ -1,7 +1,10 @@
 //! The differences for scripts: `diff --json`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
-use waldo_compiler::diff::{Action, Diff, Keys, PortalChange};
+use waldo_compiler::diff::{Action, Diff, Keys, ServerChange};
+use waldo_sdk::{guide::Endpoints, wiring::SpoolLimits};
 
 use super::drift::Drift;
 use crate::exit::Failure;
@@ -13,15 +16,28 @@ const FORMAT: u32 = 1;
 struct Report<'a> {
     format: u32,
     equal: bool,
+    old: Side<'a>,
+    new: Side<'a>,
     processes: Vec<Process<'a>>,
     guide: Vec<Guide<'a>>,
-    portals: &'a [PortalChange<'a>],
+    portals: Vec<Portal<'a>>,
+    servers: &'a [ServerChange<'a>],
     settings: Vec<String>,
     hold: Vec<&'a str>,
-    rewire: Vec<&'a str>,
-    untouched: Vec<&'a str>,
-    refused: &'a [String],
+    hold_because: BTreeMap<&'a str, String>,
+    rewire: &'a BTreeSet<&'a str>,
+    untouched: &'a BTreeSet<&'a str>,
+    refused: Vec<String>,
     drift: &'a [Drift],
+}
+
+/// What was compared.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Side<'a> {
+    /// What people call it.
+    pub name: &'a str,
+    /// Its digest.
+    pub digest: &'a str,
 }
 
 #[derive(Serialize)]
@@ -35,11 +51,12 @@ struct Process<'a> {
 #[derive(Serialize)]
 struct Guide<'a> {
     flow: &'a str,
-    counts: &'static str,
     moved: usize,
     least: usize,
     of: usize,
+    counts: &'static str,
     moves: Vec<Move<'a>>,
+    because: String,
 }
 
 #[derive(Serialize)]
@@ -49,23 +66,39 @@ struct Move<'a> {
     count: usize,
 }
 
+#[derive(Serialize)]
+struct Portal<'a> {
+    server: &'a str,
+    portal: &'a str,
+    from: Option<&'a Endpoints>,
+    to: Option<&'a Endpoints>,
+    gained: &'a BTreeSet<&'a str>,
+    lost: &'a BTreeSet<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spool: Option<Spool>,
+}
+
+#[derive(Serialize)]
+struct Spool {
+    from: SpoolLimits,
+    to: SpoolLimits,
+}
+
 /// Prints them.
-pub fn print(diff: &Diff<'_>, drift: &[Drift]) -> Result<(), Failure> {
-    let process = |change: &waldo_compiler::diff::ProcessChange<'_>| {
-        let because = change.because.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        (change.server.to_owned(), change.process.to_owned(), change.action, because)
-    };
-    let processes: Vec<_> = diff.processes.iter().map(process).collect();
+pub fn print(old: Side<'_>, new: Side<'_>, diff: &Diff<'_>, drift: &[Drift]) -> Result<(), Failure> {
     let report = Report {
         format: FORMAT,
         equal: diff.is_empty(),
-        processes: processes
+        old,
+        new,
+        processes: diff
+            .processes
             .iter()
-            .map(|(server, process, action, because)| Process {
-                server,
-                process,
-                action: *action,
-                because: because.clone(),
+            .map(|change| Process {
+                server: change.server,
+                process: change.process,
+                action: change.action,
+                because: joined(&change.because),
             })
             .collect(),
         guide: diff
@@ -73,25 +106,45 @@ pub fn print(diff: &Diff<'_>, drift: &[Drift]) -> Result<(), Failure> {
             .iter()
             .map(|change| Guide {
                 flow: change.flow,
-                counts: counts(change.keys),
                 moved: change.moved,
                 least: change.least,
                 of: change.of,
+                counts: counts(change.keys),
                 moves: change.moves.iter().map(|(&(from, to), &count)| Move { from, to, count }).collect(),
+                because: joined(&change.because),
             })
             .collect(),
-        portals: &diff.portals,
+        portals: diff
+            .portals
+            .iter()
+            .map(|change| Portal {
+                server: change.server,
+                portal: change.portal,
+                from: change.from,
+                to: change.to,
+                gained: &change.gained,
+                lost: &change.lost,
+                spool: change.spool.map(|(from, to)| Spool { from, to }),
+            })
+            .collect(),
+        servers: &diff.servers,
         settings: diff.settings.iter().map(ToString::to_string).collect(),
-        hold: diff.hold.iter().copied().collect(),
-        rewire: diff.rewire.iter().copied().collect(),
-        untouched: diff.untouched.iter().copied().collect(),
-        refused: &diff.refusals,
+        hold: diff.hold.keys().copied().collect(),
+        hold_because: diff.hold.iter().map(|(server, reasons)| (*server, joined(reasons))).collect(),
+        rewire: &diff.rewire,
+        untouched: &diff.untouched,
+        refused: diff.refusals.iter().map(ToString::to_string).collect(),
         drift,
     };
     let json = serde_json::to_string_pretty(&report)
         .map_err(|error| Failure::new(format!("the differences can't be written as JSON: {error}")))?;
-    println!("{json}");
+    super::write(&json);
     Ok(())
+}
+
+/// Reasons, one behind the other.
+pub fn joined(reasons: &[impl ToString]) -> String {
+    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// What a guide's numbers count.
@@ -99,7 +152,7 @@ pub fn counts(keys: Keys) -> &'static str {
     match keys {
         Keys::Slots => "slots",
         Keys::Ranges => "ranges",
-        Keys::Named => "keys and slots",
+        Keys::Named => "named keys and slots",
         Keys::All => "all keys",
     }
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use waldo_compiler::plan::Plan;
+use waldo_compiler::{plan::Plan, verify_digest};
 use waldo_runtime::{
     launcher::read_plan,
     paths::{self, Paths},
 };
 
-use super::Arguments;
+use super::{Arguments, report};
 use crate::{
     compile,
     exit::Failure,
@@ -26,6 +26,11 @@ pub struct Side {
 }
 
 impl Side {
+    /// As a report names it.
+    pub fn as_compared(&self) -> report::Side<'_> {
+        report::Side { name: &self.name, digest: &self.plan.digest }
+    }
+
     /// What is, and what is to be.
     pub fn both(arguments: &Arguments) -> Result<(Self, Self), Failure> {
         match (&arguments.first, &arguments.second) {
@@ -53,7 +58,15 @@ impl Side {
 
     fn of(path: &Path, arguments: &Arguments, beside: Option<&Plan>) -> Result<Self, Failure> {
         if let Some(file) = plan_in(path) {
-            let plan = read_plan(&file).map_err(|error| Failure::new(error.to_string()))?;
+            let plan = read(&file)?;
+            if let Some(namespace) = arguments.namespace.as_ref().filter(|namespace| **namespace != plan.namespace) {
+                return Err(Failure::new(format!(
+                    "{} is a plan of namespace {}, not of {namespace}",
+                    file.display(),
+                    plan.namespace
+                ))
+                .hint("a plan has one namespace; -n chooses a topology's"));
+            }
             return Ok(Self { name: file.display().to_string(), plan, live: None });
         }
         let namespace = arguments.namespace.clone().or_else(|| beside.map(|plan| plan.namespace.clone()));
@@ -63,22 +76,38 @@ impl Side {
     }
 
     /// What runs in a plan's namespace, else what was compiled for it last.
-    fn live_or_built(topology: &Path, plan: &Plan) -> Result<Self, Failure> {
-        let root = root_of(Some(topology))?;
+    fn live_or_built(given: &Path, plan: &Plan) -> Result<Self, Failure> {
+        let root = match plan_in(given) {
+            Some(file) => root_of_plan(&file)?,
+            None => root_of(Some(given))?,
+        };
         let paths = Paths::new(&paths::run_root(), &root, &plan.topology, &plan.namespace);
         let name = format!("{}/{}", plan.topology, plan.namespace);
-        let read = |file: &Path| read_plan(file).map_err(|error| Failure::new(error.to_string()));
         if !paths.servers_running().is_empty() && paths.live_plan().exists() {
-            let plan = read(&paths.live_plan())?;
+            // If it has been changed since, that is drift, and told as such.
+            let plan = read_plan(&paths.live_plan()).map_err(|error| Failure::new(error.to_string()))?;
             return Ok(Self { name: format!("{name} as it runs"), plan, live: Some(paths) });
         }
         let built = paths.build().join("plan.json");
-        if built.exists() {
+        let is_given = || Some(plan_in(given)?.canonicalize().ok()? == built.canonicalize().ok()?);
+        if built.exists() && is_given() != Some(true) {
             return Ok(Self { name: format!("{name} as it was compiled last"), plan: read(&built)?, live: None });
         }
-        Err(Failure::new(format!("{name} doesn't run, and has never been compiled: there is nothing to compare with"))
-            .hint("name two topologies or plans: `waldo diff OLD NEW`"))
+        Err(Failure::new(format!(
+            "{name} doesn't run, and was never compiled otherwise: there is nothing to compare with"
+        ))
+        .hint("name two topologies or plans: `waldo diff OLD NEW`"))
     }
+}
+
+/// Reads a plan that nobody may have changed.
+fn read(file: &Path) -> Result<Plan, Failure> {
+    let plan = read_plan(file).map_err(|error| Failure::new(error.to_string()))?;
+    if !verify_digest(&plan) {
+        return Err(Failure::new(format!("{} has been changed since it was compiled", file.display()))
+            .hint("change the topology, and compile it again"));
+    }
+    Ok(plan)
 }
 
 /// The plan's file, if it is a plan or a build directory that is named.
@@ -88,4 +117,17 @@ fn plan_in(path: &Path) -> Option<PathBuf> {
         return file.exists().then_some(file);
     }
     path.extension().is_some_and(|extension| extension == "json").then(|| path.to_owned())
+}
+
+/// The directory of the topology whose plan this is, if it is where `waldo compile` puts it; else this directory.
+fn root_of_plan(file: &Path) -> Result<PathBuf, Failure> {
+    let file = file
+        .canonicalize()
+        .map_err(|error| Failure::new(format!("cannot use the plan {}: {error}", file.display())))?;
+    let namespace = file.parent();
+    let root = namespace.and_then(|namespace| {
+        let builds = namespace.parent().filter(|builds| builds.ends_with(".waldo/build"))?;
+        builds.parent()?.parent()
+    });
+    root.map_or_else(|| root_of(None), |root| Ok(root.to_owned()))
 }

@@ -1,109 +1,220 @@
-//! The differences for people: a summary first, then what happens on each server and why.
+//! The differences for people: a summary first, then what happens on each server and why, then keys, portals and settings.
+//! What is equal is said once, what goes on untouched is counted.
 
-use std::{collections::BTreeMap, io::Write};
+use std::collections::{BTreeMap, BTreeSet};
 
-use waldo_compiler::diff::{Action, Diff, Keys, ProcessChange};
+use waldo_compiler::diff::{Action, Because, Diff, Hold, Keys, PortalChange, ProcessChange, ServerFate, words::listed};
 
-use super::{drift::Drift, report::counts};
-use crate::{numbers::grouped, topology_file::counted};
+use super::{
+    drift::Drift,
+    report::counts,
+    text::{BOLD, RESET, Text},
+};
+use crate::numbers::grouped;
 
-/// How many moves of keys between two servers are shown for each flow.
+/// How many moves of keys between two servers are shown for each flow, and how many lines of anything else that there may
+/// be one of for each server.
 const MOVES: usize = 6;
+const LINES: usize = 20;
+/// How many reasons are shown for each group of processes.
+const REASONS: usize = 6;
 
-/// Prints them.
+/// Writes them.
 pub fn print(old: &str, new: &str, diff: &Diff<'_>, drift: &[Drift], all: bool) {
-    let mut lines = vec![format!("{old} → {new}")];
+    let mut text = Text::of_terminal();
+    text.line(0, &format!("{BOLD}{old} → {new}{RESET}"));
     if diff.is_empty() {
-        lines.push("no differences".to_owned());
+        text.line(0, if drift.is_empty() { "no differences" } else { "no differences between the plans" });
     } else {
-        lines.push(summary(diff));
-        servers(diff, all, &mut lines);
-        guide(diff, &mut lines);
-        portals(diff, &mut lines);
-        lines.extend(diff.settings.iter().map(|setting| format!("  {setting}")));
+        text.gap();
+        summary(diff, &mut text);
+        servers(diff, all, &mut text);
+        guide(diff, all, &mut text);
+        portals(diff, all, &mut text);
+        settings(diff, all, &mut text);
     }
     if !drift.is_empty() {
-        lines.push(String::new());
-        lines.push("drift (what runs is not what was deployed):".to_owned());
-        lines.extend(drift.iter().map(|drift| match &drift.process {
-            Some(process) => format!("  {}/{process}: {}", drift.server, drift.what),
-            None => format!("  {}: {}", drift.server, drift.what),
-        }));
+        text.heading("drift: what runs isn't what was deployed");
+        text.some(all, LINES, drift, |text, drift| {
+            let who: Vec<&str> = [&drift.server, &drift.process].into_iter().flatten().map(String::as_str).collect();
+            let who = if who.is_empty() { String::new() } else { format!("{}: ", who.join("/")) };
+            text.line(2, &format!("{who}{}", drift.what));
+        });
     }
-    let mut stdout = anstream::stdout().lock();
-    for line in lines {
-        // Nobody is left to tell if the reader is gone.
-        let _ = writeln!(stdout, "{line}");
-    }
+    super::write(text.as_str());
 }
 
-fn summary(diff: &Diff<'_>) -> String {
-    let count = |action| diff.processes.iter().filter(|change| change.action == action).count();
+fn summary(diff: &Diff<'_>, text: &mut Text) {
     let acts = [
-        (Action::Start, "start"),
-        (Action::Stop, "stop"),
-        (Action::Restart, "restart"),
-        (Action::Rewire, "rewire in place"),
-        (Action::Keep, "go on untouched"),
+        (Action::Start, "starts", "start"),
+        (Action::Stop, "stops", "stop"),
+        (Action::Restart, "restarts", "restart"),
+        (Action::Rewire, "rewires in place", "rewire in place"),
+        (Action::Keep, "goes on", "go on"),
     ];
-    let parts = acts.into_iter().filter_map(|(action, words)| {
-        let count = count(action);
-        (count > 0).then(|| format!("{} {words}", grouped(count as u64)))
-    });
-    let processes = parts.collect::<Vec<_>>().join(", ");
-    let who = |servers: &std::collections::BTreeSet<&str>, words: &str| {
-        let names: Vec<_> = servers.iter().copied().collect();
-        match names.len() {
-            0 => None,
-            1..=5 => Some(format!("{words}: {}", names.join(", "))),
-            count => Some(format!("{words}: {}", counted(count, "server"))),
+    let mut said = Vec::new();
+    for (action, one, more) in acts {
+        let count = diff.count(action);
+        if count > 0 {
+            let noun = if said.is_empty() { if count == 1 { " process" } else { " processes" } } else { "" };
+            said.push(format!("{}{noun} {}", grouped(count as u64), if count == 1 { one } else { more }));
         }
+    }
+    text.line(0, &said.join(", "));
+    let sets = [
+        (diff.hold.keys().copied().collect(), "holds", "hold"),
+        (diff.rewire.iter().copied().collect(), "only rewires", "only rewire"),
+        (diff.untouched.iter().copied().collect::<Vec<_>>(), "is untouched", "are untouched"),
+    ];
+    let mut said = Vec::new();
+    for (names, one, more) in sets.iter().filter(|(names, ..)| !names.is_empty()) {
+        let noun = if said.is_empty() { if names.len() == 1 { " server" } else { " servers" } } else { "" };
+        let verb = if names.len() == 1 { one } else { more };
+        said.push(format!("{}{noun} {verb} ({})", grouped(names.len() as u64), listed(names)));
+    }
+    text.line(0, &said.join(", "));
+    let counted: Vec<_> = diff.guide.iter().filter(|change| change.keys == Keys::Slots && change.moved > 0).collect();
+    let total = |of: fn(&&waldo_compiler::diff::GuideChange<'_>) -> usize| {
+        grouped(counted.iter().map(of).sum::<usize>() as u64)
     };
-    let sets = [who(&diff.hold, "hold"), who(&diff.rewire, "rewire only"), who(&diff.untouched, "untouched")];
-    let sets = sets.into_iter().flatten().collect::<Vec<_>>().join(" · ");
-    format!("processes: {processes}\nservers: {sets}")
+    if !counted.is_empty() {
+        let (moved, least, of) = (total(|flow| flow.moved), total(|flow| flow.least), total(|flow| flow.of));
+        let flows = if counted.len() > 1 { format!(" in {} flows", counted.len()) } else { String::new() };
+        text.line(0, &format!("{moved} of {of} slots move{flows} (least possible {least})"));
+    }
 }
 
-/// Equal things on one server are said once: the processes that they happen to, and why.
-fn servers(diff: &Diff<'_>, all: bool, lines: &mut Vec<String>) {
+/// What happens on one server: the same on another is said once for both.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Block {
+    fate: Option<ServerFate>,
+    hold: Vec<String>,
+    groups: Vec<Group>,
+    untouched: usize,
+}
+
+/// What happens to some processes of a server, for the same reasons.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    action: std::cmp::Reverse<Action>,
+    because: Vec<String>,
+    processes: String,
+}
+
+fn servers(diff: &Diff<'_>, all: bool, text: &mut Text) {
+    let fates: BTreeMap<&str, ServerFate> = diff.servers.iter().map(|change| (change.server, change.change)).collect();
     let mut by_server: BTreeMap<&str, Vec<&ProcessChange<'_>>> = BTreeMap::new();
     for change in &diff.processes {
         by_server.entry(change.server).or_default().push(change);
     }
+    for server in fates.keys() {
+        by_server.entry(server).or_default();
+    }
+    // Blocks stand in the order of their first servers.
+    let mut blocks: Vec<(Block, Vec<&str>)> = Vec::new();
+    let mut places: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
     for (server, changes) in by_server {
-        let mut groups: Vec<(Action, String, Vec<&str>)> = Vec::new();
+        let hold = diff.hold.get(server).map_or(&[][..], Vec::as_slice);
+        let block = Block::of(fates.get(server).copied(), hold, &changes, all);
+        if block.groups.is_empty() && block.fate.is_none() {
+            continue;
+        }
+        let place = *places.entry(block.fingerprint()).or_insert_with(|| {
+            blocks.push((block, Vec::new()));
+            blocks.len() - 1
+        });
+        blocks[place].1.push(server);
+    }
+    text.some(all, LINES, &blocks, |text, (block, servers)| block.write(servers, text));
+}
+
+impl Block {
+    fn of(fate: Option<ServerFate>, hold: &[Hold<'_>], changes: &[&ProcessChange<'_>], all: bool) -> Self {
+        let mut groups: BTreeMap<(Action, Vec<String>), Vec<&str>> = BTreeMap::new();
         let mut untouched = 0;
         for change in changes {
             if change.because.is_empty() && !all {
                 untouched += 1;
                 continue;
             }
-            let because = change.because.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            match groups.iter_mut().find(|group| group.0 == change.action && group.1 == because) {
-                Some(group) => group.2.push(change.process),
-                None => groups.push((change.action, because, vec![change.process])),
+            groups.entry((change.action, said(&change.because))).or_default().push(change.process);
+        }
+        let mut groups: Vec<_> = groups
+            .into_iter()
+            .map(|((action, because), processes)| Group {
+                action: std::cmp::Reverse(action),
+                because,
+                processes: ranges(&processes),
+            })
+            .collect();
+        groups.sort();
+        Self { fate, hold: hold.iter().map(ToString::to_string).collect(), groups, untouched }
+    }
+
+    /// Equal for equal blocks.
+    fn fingerprint(&self) -> Vec<u8> {
+        let mut print = format!("{:?}\0{}\0{}", self.fate, self.hold.join("\0"), self.untouched).into_bytes();
+        for group in &self.groups {
+            print.extend(format!("\u{1}{:?}\0{}\0{}", group.action, group.processes, group.because.join("\0")).bytes());
+        }
+        print
+    }
+
+    fn write(&self, servers: &[&str], text: &mut Text) {
+        let one = servers.len() == 1;
+        let fate = match self.fate {
+            None => "",
+            Some(ServerFate::Added) => " (new)",
+            Some(ServerFate::Removed) => " (removed)",
+            Some(ServerFate::Drained) => " (drained)",
+            Some(ServerFate::Returned) => " (in action again)",
+        };
+        let how = match (self.hold.is_empty(), self.fate, one) {
+            (false, _, true) => " holds",
+            (false, _, false) => " hold",
+            (true, Some(_), _) => "",
+            (true, None, true) => " rewires",
+            (true, None, false) => " rewire",
+        };
+        text.gap();
+        text.line(0, &format!("{BOLD}{}{fate}{how}{RESET}", listed(servers)));
+        if !self.hold.is_empty() {
+            text.hanging(2, 4, &format!("because {}", self.hold.join("; ")));
+        }
+        for group in &self.groups {
+            let (sign, colour) = sign(group.action.0);
+            text.hanging(2, 13, &format!("{colour}{sign}{RESET} {}", group.processes));
+            for because in &group.because {
+                text.hanging(15, 17, because);
             }
         }
-        if groups.is_empty() {
-            continue;
-        }
-        groups.sort_by_key(|group| std::cmp::Reverse(group.0));
-        let how = if diff.hold.contains(server) { " (holds)" } else { "" };
-        lines.push(String::new());
-        lines.push(format!("{server}{how}"));
-        for (action, because, processes) in groups {
-            let (sign, colour) = sign(action);
-            let because = if because.is_empty() { String::new() } else { format!("  because {because}") };
-            let names = ranges(&processes);
-            lines.push(format!("  {colour}{sign} {names}{}{because}", if colour.is_empty() { "" } else { "\x1b[0m" }));
-        }
-        if untouched > 0 {
-            lines.push(format!("    {} untouched", grouped(untouched)));
+        if self.untouched > 0 {
+            let words = if self.untouched == 1 { "process goes" } else { "processes go" };
+            text.line(2, &format!("  {} {words} on untouched", grouped(self.untouched as u64)));
         }
     }
 }
 
-/// What stands before a process, and the colour of the line.
+/// Reasons of a kind in one.
+fn said(because: &[Because]) -> Vec<String> {
+    let guides: Vec<&str> = because
+        .iter()
+        .filter_map(|reason| if let Because::GuideOf(flow) = reason { Some(flow.as_str()) } else { None })
+        .collect();
+    let others = because.iter().filter(|reason| !matches!(reason, Because::GuideOf(_)));
+    let mut said: Vec<String> = others.map(ToString::to_string).collect();
+    if !guides.is_empty() {
+        said.push(format!("guide of {}", listed(&guides)));
+    }
+    if said.len() > REASONS {
+        let more = said.len() - (REASONS - 1);
+        said.truncate(REASONS - 1);
+        said.push(format!("and {more} other reasons"));
+    }
+    said
+}
+
+/// What stands before a process, and its colour.
 fn sign(action: Action) -> (&'static str, &'static str) {
     match action {
         Action::Keep => ("= keep   ", ""),
@@ -114,7 +225,7 @@ fn sign(action: Action) -> (&'static str, &'static str) {
     }
 }
 
-/// `score.0, score.1, score.2` as `score.0–2`.
+/// `score.0, score.1, score.2` as `score.0–score.2`.
 fn ranges(processes: &[&str]) -> String {
     let mut runs: Vec<(&str, u64, u64)> = Vec::new();
     let mut words = Vec::new();
@@ -128,50 +239,106 @@ fn ranges(processes: &[&str]) -> String {
     }
     words.extend(runs.into_iter().map(|(stage, first, last)| match last - first {
         0 => format!("{stage}.{first}"),
-        _ => format!("{stage}.{first}–{last}"),
+        1 => format!("{stage}.{first}, {stage}.{last}"),
+        _ => format!("{stage}.{first}–{stage}.{last}"),
     }));
     words.join(", ")
 }
 
-fn guide(diff: &Diff<'_>, lines: &mut Vec<String>) {
+fn guide(diff: &Diff<'_>, all: bool, text: &mut Text) {
     if diff.guide.is_empty() {
         return;
     }
-    lines.push(String::new());
-    lines.push("keys that move".to_owned());
-    for change in &diff.guide {
-        let of = format!("{} of {} {}", grouped(change.moved as u64), grouped(change.of as u64), counts(change.keys));
-        lines.push(match change.keys {
-            Keys::All => format!("  {}: all keys may move, as they are found or guided otherwise", change.flow),
-            _ => format!("  {}: {of} (least possible {})", change.flow, grouped(change.least as u64)),
-        });
+    text.heading("keys");
+    text.some(all, LINES, &diff.guide, |text, change| {
+        let (moved, of, least) =
+            (grouped(change.moved as u64), grouped(change.of as u64), grouped(change.least as u64));
+        let mut said: Vec<String> = change.because.iter().map(ToString::to_string).collect();
+        match change.keys {
+            Keys::All => said.push("any key may move: one guide goes by ranges, the other by slots".to_owned()),
+            _ if change.moved == 0 => said.push("no key moves".to_owned()),
+            keys => said.push(format!("{moved} of {of} {} move (least possible {least})", counts(keys))),
+        }
+        text.hanging(2, 4, &format!("{}: {}", change.flow, said.join("; ")));
         let mut moves: Vec<_> = change.moves.iter().collect();
         moves.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        for ((from, to), count) in moves.iter().take(MOVES) {
-            lines.push(format!("    {from} → {to}: {}", grouped(**count as u64)));
+        let shown = if all { moves.len() } else { MOVES };
+        for ((from, to), count) in moves.iter().take(shown) {
+            text.line(4, &format!("{from} → {to}: {}", grouped(**count as u64)));
         }
-        if moves.len() > MOVES {
-            lines.push(format!("    and {} other pairs of servers", grouped((moves.len() - MOVES) as u64)));
+        if moves.len() > shown {
+            text.line(4, &format!("and between {} other pairs of servers", grouped((moves.len() - shown) as u64)));
         }
-    }
+    });
 }
 
-fn portals(diff: &Diff<'_>, lines: &mut Vec<String>) {
+fn portals(diff: &Diff<'_>, all: bool, text: &mut Text) {
     if diff.portals.is_empty() {
         return;
     }
-    lines.push(String::new());
-    lines.push("portals".to_owned());
+    text.heading("portals");
+    // What is the same on several servers is said once: where a portal is reached never is.
+    let mut lines: Vec<(&str, String, Vec<&str>)> = Vec::new();
+    let mut places: BTreeMap<(&str, String), usize> = BTreeMap::new();
     for change in &diff.portals {
-        let name = format!("{}/{}", change.server, change.portal);
-        lines.push(match (change.from, change.to) {
-            (Some(from), Some(to)) if from == to => format!("  ~ {name}: another door for clients"),
-            (Some(from), Some(to)) => format!("  ~ {name}: {from} → {to}"),
-            (Some(from), None) => format!("  - {name}: {from}"),
-            (None, Some(to)) => format!("  + {name}: {to}"),
-            (None, None) => format!("  ~ {name}"),
-        });
+        for what in changes(change) {
+            let place = *places.entry((change.portal, what.clone())).or_insert_with(|| {
+                lines.push((change.portal, what, Vec::new()));
+                lines.len() - 1
+            });
+            lines[place].2.push(change.server);
+        }
     }
+    text.some(all, LINES, &lines, |text, (portal, what, servers)| {
+        let (sign, what) = what.split_at(1);
+        text.hanging(2, 6, &format!("{sign} {portal} of {}:{what}", listed(servers)));
+    });
+}
+
+/// What changes about a portal, each with its sign in front.
+fn changes(change: &PortalChange<'_>) -> Vec<String> {
+    let mut changes = Vec::new();
+    match (change.from, change.to) {
+        (None, Some(to)) => changes.push(format!("+ {}", to.links)),
+        (Some(from), None) => changes.push(format!("- {}", from.links)),
+        (Some(from), Some(to)) => {
+            if from.links != to.links {
+                changes.push(format!("~ {} → {}", from.links, to.links));
+            }
+            if from.clients != to.clients {
+                let words = |clients: &Option<String>| clients.clone().unwrap_or_else(|| "none".to_owned());
+                changes.push(format!("~ for clients {} → {}", words(&from.clients), words(&to.clients)));
+            }
+        }
+        (None, None) => {}
+    }
+    let names = |flows: &BTreeSet<&str>| listed(&flows.iter().copied().collect::<Vec<_>>());
+    if !change.gained.is_empty() {
+        changes.push(format!("~ carries {} too", names(&change.gained)));
+    }
+    if !change.lost.is_empty() {
+        changes.push(format!("~ doesn't carry {} any more", names(&change.lost)));
+    }
+    if let Some((from, to)) = change.spool {
+        let words = |from, to| format!("{} → {} bytes", grouped(from), grouped(to));
+        let mut said = Vec::new();
+        if from.memory != to.memory {
+            said.push(format!("{} in memory", words(from.memory, to.memory)));
+        }
+        if from.disk != to.disk {
+            said.push(format!("{} on disk", words(from.disk, to.disk)));
+        }
+        changes.push(format!("~ spool {}", said.join(", ")));
+    }
+    changes
+}
+
+fn settings(diff: &Diff<'_>, all: bool, text: &mut Text) {
+    if diff.settings.is_empty() {
+        return;
+    }
+    text.heading("flows and settings");
+    text.some(all, LINES, &diff.settings, |text, setting| text.hanging(2, 4, &setting.to_string()));
 }
 
 #[cfg(test)]
@@ -180,6 +347,7 @@ mod tests {
 
     #[test]
     fn instances_that_follow_each_other_are_one_word() {
-        assert_eq!(ranges(&["relay", "a.0", "a.1", "a.2", "b.0", "a.4"]), "relay, a.0–2, b.0, a.4");
+        assert_eq!(ranges(&["relay", "a.0", "a.1", "a.2", "b.0", "a.4"]), "relay, a.0–a.2, b.0, a.4");
+        assert_eq!(ranges(&["a.0", "a.1"]), "a.0, a.1");
     }
 }

@@ -1,112 +1,190 @@
 //! Which servers must hold, which only rewire, which are untouched. `docs/rollout.md` argues for each rule.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use waldo_sdk::wiring::{Carried, Consumer, Spread};
+use waldo_sdk::wiring::{Consumer, Spread};
 
-use super::{Action, GuideChange, ProcessChange};
+use super::{Action, GuideChange, Hold, ProcessChange, ServerChange, ServerFate};
 use crate::plan::{Plan, ProcessPlan, Program};
 
 #[derive(Default)]
 pub(super) struct Disturbance<'p> {
-    pub(super) hold: BTreeSet<&'p str>,
+    pub(super) hold: BTreeMap<&'p str, Vec<Hold<'p>>>,
     pub(super) rewire: BTreeSet<&'p str>,
     pub(super) untouched: BTreeSet<&'p str>,
     pub(super) drain: BTreeMap<&'p str, BTreeSet<&'p str>>,
 }
 
 pub(super) fn of<'p>(
-    old: &'p Plan,
-    new: &'p Plan,
+    (old, new): (&'p Plan, &'p Plan),
     guide: &[GuideChange<'p>],
+    servers: &[ServerChange<'p>],
     processes: &[ProcessChange<'p>],
 ) -> Disturbance<'p> {
     let mut all = Disturbance::default();
-    let losers: BTreeSet<&str> = guide.iter().flat_map(|change| &change.losers).copied().collect();
-    let mut by_server: BTreeMap<&str, Vec<&ProcessChange<'p>>> = BTreeMap::new();
+    let leaving = Leaving::of(old, new);
+    let mut given_up: HashMap<&str, Vec<&str>> = HashMap::new();
+    for change in guide {
+        for loser in &change.losers {
+            given_up.entry(loser).or_default().push(change.flow);
+        }
+    }
+    let mut by_server: HashMap<&str, Vec<&ProcessChange<'p>>> = HashMap::new();
     for change in processes {
         by_server.entry(change.server).or_default().push(change);
     }
-    let servers: BTreeSet<&'p String> = old.servers.keys().chain(new.servers.keys()).collect();
-    for server in servers {
+    let comes_or_goes: BTreeSet<&str> = servers
+        .iter()
+        .filter(|change| matches!(change.change, ServerFate::Added | ServerFate::Removed))
+        .map(|change| change.server)
+        .collect();
+    for server in old.servers.keys().chain(new.servers.keys()).map(String::as_str).collect::<BTreeSet<_>>() {
+        let changes = by_server.get(server).map_or(&[][..], Vec::as_slice);
+        let changes: Vec<_> = changes.iter().copied().filter(|change| !change.because.is_empty()).collect();
         let before = old.servers.get(server).map_or(&[][..], |server| &server.processes);
-        let after = new.servers.get(server).map_or(&[][..], |server| &server.processes);
-        let changes = by_server.get(server.as_str()).map_or(&[][..], Vec::as_slice);
-        let drains = flows_to_drain(before, new);
-        let is_new = before.is_empty();
-        let set = if !is_new
-            && (losers.contains(server.as_str())
-                || !drains.is_empty()
-                || changes.iter().any(|change| disturbs(change, before))
-                || order_depends(before, after))
-        {
-            &mut all.hold
-        } else if changes.iter().any(|change| change.action != Action::Keep || !change.because.is_empty()) {
-            &mut all.rewire
+        let mut reasons = Vec::new();
+        // A server that runs nothing yet has nothing to be idle about.
+        if !changes.is_empty() && !before.is_empty() {
+            reasons.extend(given_up.remove(server).map(Hold::GivesUp));
+            let drains = leaving.from(before);
+            if !drains.is_empty() {
+                reasons.push(Hold::Delivers(drains.iter().copied().collect()));
+                all.drain.insert(server, drains);
+            }
+            inside(before, &changes, (old, new), &mut reasons);
+        }
+        if !reasons.is_empty() {
+            all.hold.insert(server, reasons);
+        } else if !changes.is_empty() || comes_or_goes.contains(server) {
+            all.rewire.insert(server);
         } else {
-            &mut all.untouched
-        };
-        set.insert(server);
-        if !drains.is_empty() {
-            all.drain.insert(server, drains);
+            all.untouched.insert(server);
         }
     }
     all
 }
 
-/// Whether a process that others send to starts, leaves, or does both. What a source does disturbs nobody: it leaves when
-/// all that it has sent is in others' hands.
-fn disturbs(change: &ProcessChange<'_>, before: &[ProcessPlan]) -> bool {
-    let old = before.iter().find(|process| process.name == change.process);
-    let receives = [old, change.new]
-        .into_iter()
-        .flatten()
-        .any(|process| matches!(process.program, Program::Stage(_)) && !process.wiring.inputs.is_empty());
-    receives && matches!(change.action, Action::Start | Action::Stop | Action::Restart)
-}
-
-/// What one sender does with one flow for one consumer.
-type Way<'p> = (&'p str, &'p str, &'p str);
-
-fn consumers(processes: &[ProcessPlan]) -> BTreeMap<Way<'_>, &Consumer> {
-    let mut ways = BTreeMap::new();
-    for process in processes {
-        let sent = process.wiring.outputs.iter().map(|output| (&output.flow, &output.consumers));
-        let carried = process.wiring.portal.iter().flat_map(|doors| &doors.flows);
-        for (flow, consumers) in sent.chain(carried.map(|carried| (&carried.flow, &carried.consumers))) {
-            for consumer in consumers {
-                ways.insert((process.name.as_str(), flow.as_str(), consumer.stage.as_str()), consumer);
+/// What of a server's inside changes so that no record may be in it meanwhile. What a source does disturbs nobody: it leaves
+/// when all that it has sent is in others' hands.
+fn inside<'p>(
+    before: &'p [ProcessPlan],
+    changes: &[&ProcessChange<'p>],
+    plans: (&'p Plan, &'p Plan),
+    reasons: &mut Vec<Hold<'p>>,
+) {
+    let known: HashMap<&str, &'p ProcessPlan> = before.iter().map(|process| (process.name.as_str(), process)).collect();
+    let mut receivers: BTreeMap<Action, Vec<&'p str>> = BTreeMap::new();
+    let (mut other_inputs, mut fewer_outputs, mut spreads) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for change in changes {
+        let old = known.get(change.process).copied();
+        let receives = [old, change.new].into_iter().flatten().any(receives);
+        match (change.action, old, change.new) {
+            (Action::Start | Action::Stop | Action::Restart, ..) if receives => {
+                receivers.entry(change.action).or_default().push(change.process);
             }
+            (Action::Rewire, Some(old), Some(new)) => {
+                if receives && inputs(old, plans.0) != inputs(new, plans.1) {
+                    other_inputs.push(change.process);
+                }
+                if receives && !outputs(old).is_subset(&outputs(new)) {
+                    fewer_outputs.push(change.process);
+                }
+                let after = ways(new);
+                spreads.extend(ways(old).into_iter().filter_map(|((flow, stage), before)| {
+                    let after = after.get(&(flow, stage))?;
+                    (instances(before) != instances(after)).then_some(Hold::Spread { flow, stage })
+                }));
+            }
+            _ => {}
         }
     }
-    ways
+    reasons.extend(receivers.into_iter().map(|(action, processes)| Hold::Receivers { action, processes }));
+    if !other_inputs.is_empty() {
+        reasons.push(Hold::Inputs(other_inputs));
+    }
+    if !fewer_outputs.is_empty() {
+        reasons.push(Hold::Outputs(fewer_outputs));
+    }
+    reasons.extend(spreads);
 }
 
-/// Whether the instance of a key changes: then the server must be idle, or two instances would have records of one key in
-/// hand.
-fn order_depends(before: &[ProcessPlan], after: &[ProcessPlan]) -> bool {
-    let after = consumers(after);
-    consumers(before).into_iter().any(|(way, old)| {
-        after.get(&way).is_some_and(|new| {
-            let by_key = old.spread == Spread::Key || new.spread == Spread::Key;
-            let instances = |consumer: &Consumer| {
-                consumer.receivers.iter().map(|receiver| receiver.process.clone()).collect::<Vec<_>>()
-            };
-            by_key && (old.spread != new.spread || instances(old) != instances(new))
-        })
+fn receives(process: &ProcessPlan) -> bool {
+    matches!(process.program, Program::Stage(_)) && !process.wiring.inputs.is_empty()
+}
+
+/// The flows that a process receives, and whether each comes from portals or from neighbours.
+fn inputs<'p>(process: &'p ProcessPlan, plan: &Plan) -> BTreeSet<(&'p str, bool)> {
+    let is_keyed = |flow: &str| plan.flows.get(flow).is_some_and(|flow| flow.keyed);
+    process.wiring.inputs.iter().map(|input| (input.flow.as_str(), is_keyed(&input.flow))).collect()
+}
+
+fn outputs(process: &ProcessPlan) -> BTreeSet<&str> {
+    process.wiring.outputs.iter().map(|output| output.flow.as_str()).collect()
+}
+
+/// What a process does with each flow for each consumer.
+fn ways(process: &ProcessPlan) -> BTreeMap<(&str, &str), &Consumer> {
+    let sent = process.wiring.outputs.iter().map(|output| (&output.flow, &output.consumers));
+    let carried = process.wiring.portal.iter().flat_map(|doors| &doors.flows);
+    let all = sent.chain(carried.map(|carried| (&carried.flow, &carried.consumers)));
+    all.flat_map(|(flow, consumers)| {
+        consumers.iter().map(|consumer| ((flow.as_str(), consumer.stage.as_str()), consumer))
     })
+    .collect()
 }
 
-/// The flows of which a server's portals may hold records that the new plan has no place for: the flow has no guide any
-/// more, goes through another portal, or has lost a consumer. (What only moves to other servers is handed over to them.)
-fn flows_to_drain<'p>(processes: &'p [ProcessPlan], new: &Plan) -> BTreeSet<&'p str> {
-    let doors = processes.iter().filter_map(|process| Some((&process.name, process.wiring.portal.as_ref()?)));
-    let carried = doors.flat_map(|(portal, doors)| doors.flows.iter().map(move |carried| (portal, carried)));
-    let has_no_place = |(portal, carried): &(&String, &'p Carried)| {
-        let is_carried = new.guide.flows.get(&carried.flow).is_some_and(|guide| guide.portal == **portal);
-        let consumers = new.flows.get(&carried.flow).map_or(&[][..], |flow| &flow.consumers);
-        let loses_one = carried.consumers.iter().any(|consumer| !consumers.contains(&consumer.stage));
-        !carried.consumers.is_empty() && (!is_carried || loses_one)
-    };
-    carried.filter(has_no_place).map(|(_, carried)| carried.flow.as_str()).collect()
+/// Who gets a record. With a single instance it doesn't matter how records are spread.
+fn instances(consumer: &Consumer) -> (Option<Spread>, Vec<&str>) {
+    let receivers: Vec<&str> = consumer.receivers.iter().map(|receiver| receiver.process.as_str()).collect();
+    ((receivers.len() > 1).then_some(consumer.spread), receivers)
+}
+
+/// Records for which the new plan has no place where the old plan has them. (What only moves to other servers is handed
+/// over to them.)
+struct Leaving<'p> {
+    /// Flows that have no guide any more, or go through another portal; and whether clients could send them.
+    flows: BTreeMap<&'p str, bool>,
+    /// Flow → the stages that consumed it and don't any more.
+    consumers: BTreeMap<&'p str, Vec<&'p str>>,
+}
+
+impl<'p> Leaving<'p> {
+    fn of(old: &'p Plan, new: &Plan) -> Self {
+        let mut leaving = Self { flows: BTreeMap::new(), consumers: BTreeMap::new() };
+        for (name, guide) in &old.guide.flows {
+            let Some(flow) = old.flows.get(name) else { continue };
+            if new.guide.flows.get(name).is_none_or(|after| after.portal != guide.portal) {
+                leaving.flows.insert(name, flow.from_clients);
+            }
+            let after = new.flows.get(name).map_or(&[][..], |flow| &flow.consumers);
+            let gone = flow.consumers.iter().filter(|stage| !after.contains(stage)).map(String::as_str);
+            let gone: Vec<_> = gone.collect();
+            if !gone.is_empty() {
+                leaving.consumers.insert(name, gone);
+            }
+        }
+        leaving
+    }
+
+    /// The flows of which a server's portals have to have delivered everything before the switch. Of one that leaves, that is
+    /// wherever it may still be: where it is consumed, where stages send it (so they have to be idle, or it would never end),
+    /// and wherever clients can.
+    fn from(&self, processes: &'p [ProcessPlan]) -> BTreeSet<&'p str> {
+        if self.flows.is_empty() && self.consumers.is_empty() {
+            return BTreeSet::new();
+        }
+        let sent = processes.iter().flat_map(|process| &process.wiring.outputs);
+        let mut leaving: BTreeSet<&str> =
+            sent.map(|output| output.flow.as_str()).filter(|flow| self.flows.contains_key(flow)).collect();
+        let carried =
+            processes.iter().filter_map(|process| process.wiring.portal.as_ref()).flat_map(|doors| &doors.flows);
+        leaving.extend(carried.filter_map(|carried| {
+            let flow = carried.flow.as_str();
+            let goes = self.flows.get(flow).is_some_and(|from_clients| *from_clients || !carried.consumers.is_empty());
+            let gone = self.consumers.get(flow).map_or(&[][..], Vec::as_slice);
+            let loses_one = carried.consumers.iter().any(|consumer| gone.contains(&consumer.stage.as_str()));
+            (goes || loses_one).then_some(flow)
+        }));
+        leaving
+    }
 }

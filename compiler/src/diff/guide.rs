@@ -1,25 +1,30 @@
-//! Which keys move to other servers, flow by flow.
+//! Which keys live on other servers than before, flow by flow.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use waldo_sdk::guide::{FlowGuide, Guide, Map, Otherwise, SLOTS, ServerIndex};
+use waldo_sdk::{
+    guide::{FlowGuide, Guide, Map, Otherwise, SLOTS, ServerIndex},
+    wiring::KeyRule,
+};
 
+use super::{Because, words::word};
 use crate::plan::Plan;
 
-/// What kind of guide a flow has.
+/// What the numbers of a [`GuideChange`] count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keys {
-    /// Slots: `of` is their number.
+    /// Slots.
     Slots,
-    /// Ranges: what is counted is the stretches between the bounds of both guides.
+    /// Ranges: the stretches between the bounds of both guides.
     Ranges,
-    /// Named keys, and the slots behind them if the rest is hashed.
+    /// Named keys, and the slots of all others.
     Named,
-    /// All: the guide is of another kind, or the key is found otherwise.
+    /// Nothing that can be counted: one guide goes by ranges and the other by slots, so any key may be anywhere. All slots
+    /// count as moved.
     All,
 }
 
-/// The keys of one flow that move.
+/// How one flow's guide changes. Its senders and portals adopt it, and it gets a new version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuideChange<'p> {
     /// The flow.
@@ -28,51 +33,142 @@ pub struct GuideChange<'p> {
     pub keys: Keys,
     /// How many move.
     pub moved: usize,
-    /// How few could have.
+    /// How few could have, with the shares that the servers have now.
     pub least: usize,
     /// Of how many.
     pub of: usize,
-    /// From server to server, how many.
+    /// From server to server, how many. Empty for [`Keys::All`].
     pub moves: BTreeMap<(&'p str, &'p str), usize>,
-    /// The servers that give keys up, or, if another portal carries the flow or the key is found otherwise, all that own any.
+    /// What else changes: the portal that carries the flow, how its key is found.
+    pub because: Vec<Because>,
+    /// The servers that give keys up. If `because` says anything, all that owned any.
     pub losers: BTreeSet<&'p str>,
     /// The servers that get some.
     pub gainers: BTreeSet<&'p str>,
 }
 
-/// The flows of both plans whose keys move.
+/// The flows of both plans whose guide changes. Versions don't count.
 pub(super) fn changes<'p>(old: &'p Plan, new: &'p Plan) -> Vec<GuideChange<'p>> {
     let mut tables = Tables::default();
     let rules = (key_rules(old), key_rules(new));
-    new.guide
-        .flows
-        .iter()
-        .filter_map(|(flow, after)| {
-            let before = old.guide.flows.get(flow)?;
-            let same_keys = rules.0.get(flow.as_str()) == rules.1.get(flow.as_str());
-            let change = if same_keys && before.portal == after.portal {
-                changed_map(&mut tables, flow, (&old.guide, before), (&new.guide, after))
-            } else {
-                all_keys(flow, (&old.guide, before), (&new.guide, after))
-            };
-            (change.moved > 0 || !change.losers.is_empty()).then_some(change)
+    let changed = |(flow, after): (&'p String, &'p FlowGuide)| {
+        let before = old.guide.flows.get(flow)?;
+        let mut change = changed_map(&mut tables, flow, Side::of(&old.guide, before), Side::of(&new.guide, after));
+        if before.portal != after.portal {
+            change.because.push(Because::changed("portal", &before.portal, &after.portal));
+        }
+        if let (Some(before), Some(after)) = (rules.0.get(flow.as_str()), rules.1.get(flow.as_str()))
+            && before != after
+        {
+            change.because.push(Because::changed("key", word(before), word(after)));
+        }
+        if !change.because.is_empty() {
+            change.losers = Side::of(&old.guide, before).owners();
+        }
+        (change.moved > 0 || !change.because.is_empty()).then_some(change)
+    };
+    new.guide.flows.iter().filter_map(changed).collect()
+}
+
+/// The flows whose guide says the same in other words: as a table and as ranges, say. Nobody has to adopt it.
+pub(super) fn rewritten(old: &Plan, new: &Plan, changes: &[GuideChange<'_>]) -> Vec<Because> {
+    let is_rewritten = |(flow, after): &(&String, &FlowGuide)| {
+        let is_changed = changes.iter().any(|change| change.flow == flow.as_str());
+        let Some(before) = old.guide.flows.get(*flow).filter(|_| !is_changed) else { return false };
+        let (before, after) = (Side::of(&old.guide, before), Side::of(&new.guide, after));
+        before.written() != after.written()
+    };
+    new.guide.flows.iter().filter(is_rewritten).map(|(flow, _)| Because::Rewritten(flow.clone())).collect()
+}
+
+/// How each flow's key is found, as the portals of some server have it: all servers have the same.
+fn key_rules(plan: &Plan) -> BTreeMap<&str, &KeyRule> {
+    let server = plan.servers.values().find(|server| !server.processes.is_empty());
+    let processes = server.into_iter().flat_map(|server| &server.processes);
+    let carried = processes.filter_map(|process| process.wiring.portal.as_ref()).flat_map(|doors| &doors.flows);
+    carried.map(|carried| (carried.flow.as_str(), &carried.key)).collect()
+}
+
+/// One plan's guide of a flow: a map from key to server, in one of two forms.
+#[derive(Clone, Copy)]
+struct Side<'p> {
+    guide: &'p Guide,
+    flow: &'p FlowGuide,
+    form: Form<'p>,
+}
+
+#[derive(Clone, Copy)]
+enum Form<'p> {
+    /// Named keys, and the slots of all others.
+    Slots(Option<&'p BTreeMap<String, ServerIndex>>, Rest),
+    Ranges(&'p [(String, ServerIndex)]),
+}
+
+/// Where keys go that aren't named.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Rest {
+    /// By slot, through the table of this index.
+    Table(usize),
+    /// All to one server.
+    One(ServerIndex),
+}
+
+impl<'p> Side<'p> {
+    fn of(guide: &'p Guide, flow: &'p FlowGuide) -> Self {
+        let form = match &flow.map {
+            Map::Hash(table) => Form::Slots(None, Rest::Table(*table)),
+            Map::Table { keys, default: Otherwise::Hash(table) } => Form::Slots(Some(keys), Rest::Table(*table)),
+            Map::Table { keys, default: Otherwise::Server(server) } => Form::Slots(Some(keys), Rest::One(*server)),
+            // Where all is on one server, it doesn't matter how that is said.
+            Map::Ranges(ranges) => match guide.owners(flow)[..] {
+                [only] => Form::Slots(None, Rest::One(only)),
+                _ => Form::Ranges(ranges),
+            },
+        };
+        Self { guide, flow, form }
+    }
+
+    fn owner(&self, key: &[u8]) -> &'p str {
+        self.name(self.guide.owner(self.flow, key))
+    }
+
+    fn owners(&self) -> BTreeSet<&'p str> {
+        self.guide.owners(self.flow).into_iter().map(|server| self.name(server)).collect()
+    }
+
+    fn name(&self, server: ServerIndex) -> &'p str {
+        &self.guide.servers[usize::from(server)]
+    }
+
+    /// What it says, slot tables aside: its kind, and the servers of bounds, of named keys, and of all others.
+    fn written(&self) -> (&'static str, BTreeMap<&'p str, &'p str>, Option<&'p str>) {
+        let named = |keys: &'p BTreeMap<String, ServerIndex>| {
+            keys.iter().map(|(key, server)| (key.as_str(), self.name(*server))).collect()
+        };
+        match &self.flow.map {
+            Map::Hash(_) => ("hash", BTreeMap::new(), None),
+            Map::Ranges(ranges) => {
+                let bounds = ranges.iter().map(|(start, server)| (start.as_str(), self.name(*server)));
+                ("ranges", bounds.collect(), None)
+            }
+            Map::Table { keys, default: Otherwise::Hash(_) } => ("table", named(keys), None),
+            Map::Table { keys, default: Otherwise::Server(server) } => ("table", named(keys), Some(self.name(*server))),
+        }
+    }
+
+    /// The owner of a slot, of keys that aren't named.
+    fn slot(&self, rest: Rest, slot: usize) -> &'p str {
+        self.name(match rest {
+            Rest::Table(table) => self.guide.tables[table][slot],
+            Rest::One(server) => server,
         })
-        .collect()
+    }
 }
-
-/// How each flow's key is found, as any of its senders has it.
-fn key_rules(plan: &Plan) -> BTreeMap<&str, &waldo_sdk::wiring::KeyRule> {
-    let processes = plan.servers.values().flat_map(|server| &server.processes);
-    let doors = processes.filter_map(|process| process.wiring.portal.as_ref());
-    doors.flat_map(|doors| &doors.flows).map(|carried| (carried.flow.as_str(), &carried.key)).collect()
-}
-
-type Of<'p> = (&'p Guide, &'p FlowGuide);
 
 impl<'p> GuideChange<'p> {
     fn none(flow: &'p str, keys: Keys, of: usize) -> Self {
         let (moves, losers, gainers) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { flow, keys, moved: 0, least: 0, of, moves, losers, gainers }
+        Self { flow, keys, moved: 0, least: 0, of, moves, because: Vec::new(), losers, gainers }
     }
 
     fn count(&mut self, from: &'p str, to: &'p str, count: usize) {
@@ -85,67 +181,49 @@ impl<'p> GuideChange<'p> {
     }
 }
 
-fn changed_map<'p>(tables: &mut Tables<'p>, flow: &'p str, old: Of<'p>, new: Of<'p>) -> GuideChange<'p> {
-    match (&old.1.map, &new.1.map) {
-        (Map::Hash(before), Map::Hash(after)) => {
-            let mut change = GuideChange::none(flow, Keys::Slots, SLOTS);
-            tables.compare(&mut change, (old.0, *before), (new.0, *after));
-            change
-        }
-        (Map::Ranges(before), Map::Ranges(after)) => {
+fn changed_map<'p>(tables: &mut Tables<'p>, flow: &'p str, old: Side<'p>, new: Side<'p>) -> GuideChange<'p> {
+    match (old.form, new.form) {
+        (Form::Ranges(before), Form::Ranges(after)) => {
             let bounds: BTreeSet<&[u8]> = before.iter().chain(after).map(|(start, _)| start.as_bytes()).collect();
             let mut change = GuideChange::none(flow, Keys::Ranges, bounds.len());
             for bound in bounds {
-                change.count(owner(old, bound), owner(new, bound), 1);
+                change.count(old.owner(bound), new.owner(bound), 1);
             }
             change.least = change.moved;
             change
         }
-        (Map::Table { keys: before, default: rest_before }, Map::Table { keys: after, default: rest_after }) => {
-            let named: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-            let mut change = GuideChange::none(flow, Keys::Named, named.len());
+        (Form::Slots(before, rest_before), Form::Slots(after, rest_after)) => {
+            let named: BTreeSet<&String> = [before, after].into_iter().flatten().flat_map(BTreeMap::keys).collect();
+            let keys = if named.is_empty() { Keys::Slots } else { Keys::Named };
+            let mut change = GuideChange::none(flow, keys, named.len() + SLOTS);
             for key in named {
-                change.count(owner(old, key.as_bytes()), owner(new, key.as_bytes()), 1);
+                change.count(old.owner(key.as_bytes()), new.owner(key.as_bytes()), 1);
             }
+            // Where a named key lives is stated, so it couldn't have stayed.
             change.least = change.moved;
-            match (rest_before, rest_after) {
-                (Otherwise::Hash(before), Otherwise::Hash(after)) => {
-                    change.of += SLOTS;
-                    tables.compare(&mut change, (old.0, *before), (new.0, *after));
-                }
-                (Otherwise::Server(before), Otherwise::Server(after)) => {
-                    let (from, to) = (name(old.0, *before), name(new.0, *after));
-                    change.of += 1;
-                    change.count(from, to, 1);
-                    change.least += usize::from(from != to);
-                }
-                _ => return all_keys(flow, old, new),
-            }
+            tables.compare(&mut change, (old, rest_before), (new, rest_after));
             change
         }
-        _ => all_keys(flow, old, new),
+        _ => {
+            let (before, after) = (old.owners(), new.owners());
+            let others = |these: &BTreeSet<&'p str>, those: &BTreeSet<&'p str>| {
+                these.iter().copied().filter(|server| those.iter().any(|other| other != server)).collect()
+            };
+            GuideChange {
+                moved: SLOTS,
+                least: SLOTS,
+                losers: others(&before, &after),
+                gainers: others(&after, &before),
+                ..GuideChange::none(flow, Keys::All, SLOTS)
+            }
+        }
     }
 }
 
-/// Any key may be anywhere else: whoever owned some gives it up.
-fn all_keys<'p>(flow: &'p str, old: Of<'p>, new: Of<'p>) -> GuideChange<'p> {
-    let owners = |(guide, flow): Of<'p>| guide.owners(flow).into_iter().map(|server| name(guide, server)).collect();
-    let (losers, gainers): (BTreeSet<&str>, BTreeSet<&str>) = (owners(old), owners(new));
-    GuideChange { moved: SLOTS, least: SLOTS, losers, gainers, ..GuideChange::none(flow, Keys::All, SLOTS) }
-}
-
-fn owner<'p>((guide, flow): Of<'p>, key: &[u8]) -> &'p str {
-    name(guide, guide.owner(flow, key))
-}
-
-fn name(guide: &Guide, server: ServerIndex) -> &str {
-    &guide.servers[usize::from(server)]
-}
-
-/// Slot tables of both plans, compared once for all flows that share them.
+/// Slots of both plans, compared once for all flows that share them.
 #[derive(Default)]
 struct Tables<'p> {
-    compared: HashMap<(usize, usize), Compared<'p>>,
+    compared: HashMap<(Rest, Rest), Compared<'p>>,
 }
 
 #[derive(Clone, Default)]
@@ -155,7 +233,7 @@ struct Compared<'p> {
 }
 
 impl<'p> Tables<'p> {
-    fn compare(&mut self, change: &mut GuideChange<'p>, old: (&'p Guide, usize), new: (&'p Guide, usize)) {
+    fn compare(&mut self, change: &mut GuideChange<'p>, old: (Side<'p>, Rest), new: (Side<'p>, Rest)) {
         let compared = self.compared.entry((old.1, new.1)).or_insert_with(|| compare(old, new));
         for (&(from, to), &count) in &compared.moves {
             change.count(from, to, count);
@@ -164,11 +242,11 @@ impl<'p> Tables<'p> {
     }
 }
 
-fn compare<'p>((old, before): (&'p Guide, usize), (new, after): (&'p Guide, usize)) -> Compared<'p> {
+fn compare<'p>((old, before): (Side<'p>, Rest), (new, after): (Side<'p>, Rest)) -> Compared<'p> {
     let mut moves = BTreeMap::new();
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for (&from, &to) in old.tables[before].iter().zip(&new.tables[after]) {
-        let (from, to) = (name(old, from), name(new, to));
+    for slot in 0..SLOTS {
+        let (from, to) = (old.slot(before, slot), new.slot(after, slot));
         counts.entry(from).or_default().0 += 1;
         counts.entry(to).or_default().1 += 1;
         if from != to {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The generation in which the flows' guides of a first plan last changed.
-const FIRST: u64 = 1;
+pub(crate) const FIRST: u64 = 1;
 
 /// The guide of a topology that keeps all rules.
 pub fn build(whole: &Whole<'_>) -> Guide {
