@@ -75,7 +75,10 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         None => None,
     };
     let holds: BTreeSet<&str> = match &old {
-        Some(old) => waldo_compiler::diff::diff(old, &plan).map_err(|error| Failure::new(error.to_string()))?.hold,
+        Some(old) => {
+            let diff = waldo_compiler::diff::diff(old, &plan).map_err(|error| Failure::new(error.to_string()))?;
+            diff.hold.into_keys().collect()
+        }
         None => BTreeSet::new(),
     };
     let picture = Picture::of(&plan, level, &holds);

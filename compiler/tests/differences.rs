@@ -48,9 +48,9 @@ fn yaml(choices: &Choices) -> String {
         pick(&["hash", "hash", "{table: {k: s1}, default: hash}", "{table: {}, default: s1}", "{ranges: {\"\": s1}}"]);
     let key = pick(&["sender", "sender", "{json: /a}"]);
     let max = pick(&["", "", ", max_record: 2MiB"]);
-    let _ = write!(text, "  call: {{key: {key}, guide: {guide}{from}{max}}}\n");
+    let _ = writeln!(text, "  call: {{key: {key}, guide: {guide}{from}{max}}}");
     let guide = pick(&["hash", "hash", "hash", "{table: {a: s1, b: s1}, default: hash}"]);
-    let _ = write!(text, "  suspect: {{key: sender, guide: {guide}}}\n");
+    let _ = writeln!(text, "  suspect: {{key: sender, guide: {guide}}}");
     text += pick(&["  tick: {}\n", "  tick: {}\n", "  tick: {key: sender, guide: hash}\n"]);
     text += "  alert: {key: sender, guide: {table: {}, default: s1}}\n";
 
@@ -59,15 +59,15 @@ fn yaml(choices: &Choices) -> String {
     let outputs = pick(&["suspect, tick", "suspect, tick", "tick, suspect"]);
     let instances = pick(&["1", "2", "3"]);
     let more = pick(&["", "", ", queue: 77", ", restart: on-failure", ", alive: {within: 3s}", ", stop: {grace: 1s}"]);
-    let _ = write!(text, "  parse: {{run: {run}, in: [call], out: [{outputs}], instances: {instances}{more}}}\n");
+    let _ = writeln!(text, "  parse: {{run: {run}, in: [call], out: [{outputs}], instances: {instances}{more}}}");
     let spread = pick(&["any", "key", "all"]);
     let too = pick(&["", "", ", {flow: call, spread: any}"]);
     let instances = pick(&["1", "2", "3"]);
     let out = pick(&["alert", "alert", "alert, echo"]);
     let more = pick(&["", "", ", env: {MODEL: small}", ", env: {MODEL: big, A: b}", ", user: nobody", ", cwd: sub"]);
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "  score: {{run: ./score, in: [{{flow: suspect, spread: {spread}}}, tick{too}], out: [{out}], instances: {instances}{more}}}\n"
+        "  score: {{run: ./score, in: [{{flow: suspect, spread: {spread}}}, tick{too}], out: [{out}], instances: {instances}{more}}}"
     );
     text += "  notify: {run: ./notify, in: [alert], \"on\": [s1]}\n";
     if out.ends_with("echo") {
@@ -77,22 +77,23 @@ fn yaml(choices: &Choices) -> String {
     let on = pick(&["[s1]", "[s1]", "[work]"]);
     let run = pick(&["./feed", "./feed", "./feed --more"]);
     text += pick(&["", "  audit: {run: ./audit, in: [call]}\n", "  audit: {run: ./audit, in: [suspect]}\n"]);
-    let _ = write!(text, "  feed: {{run: {run}, out: [call, suspect], \"on\": {on}}}\n");
+    let _ = writeln!(text, "  feed: {{run: {run}, out: [call, suspect], \"on\": {on}}}");
 
     text += "servers:\n";
     let address = pick(&["127.0.0.1", "127.0.0.1", "127.0.0.9"]);
-    let _ = write!(text, "  s1: {{address: {address}, labels: [work]}}\n");
+    let _ = writeln!(text, "  s1: {{address: {address}, labels: [work]}}");
     for server in ["s2", "s3", "s4"] {
         let weight = pick(&["1", "1", "2", "0"]);
         let more = pick(&["", "", ", labels: [work]", ", state: drained", ", memory: 4GiB", "absent", "absent"]);
         if more != "absent" {
-            let _ = write!(text, "  {server}: {{address: 127.0.1.{}, weight: {weight}{more}}}\n", &server[1..]);
+            let number = &server[1..];
+            let _ = writeln!(text, "  {server}: {{address: 127.0.1.{number}, weight: {weight}{more}}}");
         }
     }
     text += pick(&["", "", "portals:\n  wide: {flows: [suspect], spool: {memory: 8MiB, disk: 1GiB}}\n"]);
     let spool = pick(&["", ", spool: {memory: 16MiB, disk: 2GiB}"]);
     if text.contains("portals:") && !spool.is_empty() {
-        let _ = write!(text, "  relay: {{flows: [alert]{spool}}}\n");
+        let _ = writeln!(text, "  relay: {{flows: [alert]{spool}}}");
     }
     text
 }
