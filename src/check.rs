@@ -44,16 +44,12 @@ pub struct Arguments {
 /// Checks it.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let file = TopologyFile::read(&arguments.topologies)?;
-    let mut checked = match &arguments.namespace {
-        None => waldo_compiler::check(&file.sources),
-        Some(namespace) => waldo_compiler::check_one(&file.sources, namespace)
-            .map_err(|refusal| Failure::new(refusal.to_string()).exit(Exit::Usage))?,
+    let missing = |topology: &Topology| match arguments.local {
+        true => missing_here(topology, &file.directory),
+        false => Diagnostics::default(),
     };
-    if arguments.local {
-        let missing = |topology: &Topology| (topology.namespace.name.clone(), missing_here(topology, &file.directory));
-        checked.diagnostics.extend(Diagnostics::across(checked.topologies.iter().map(missing).collect()));
-        checked.diagnostics.sort();
-    }
+    let checked = waldo_compiler::check_also(&file.sources, arguments.namespace.as_deref(), missing)
+        .map_err(|refusal| Failure::new(refusal.to_string()).exit(Exit::Usage))?;
     if arguments.json {
         let report = Report::new(&file.sources, &checked.diagnostics, checked.bounds);
         let json = serde_json::to_string_pretty(&report)

@@ -35,8 +35,6 @@ pub struct Checked {
     pub diagnostics: Diagnostics,
     /// What can be in queues at most, for the namespaces without errors.
     pub bounds: Bounds,
-    /// The topology of each namespace, in the order of the file, as far as it could be read.
-    pub topologies: Vec<Topology>,
 }
 
 /// Which of a file's namespaces to compile.
@@ -83,33 +81,49 @@ pub struct Compiled {
     pub warnings: Diagnostics,
 }
 
-/// Checks a file in every one of its namespaces.
+/// Checks a topology in every one of its namespaces.
 pub fn check(sources: &Sources) -> Checked {
-    check_namespaces(sources, |_| true)
+    check_namespaces(sources, |_| true, &mut |_| Diagnostics::default())
 }
 
-/// Checks a file in one of its namespaces.
+/// Checks a topology in one of its namespaces.
 ///
 /// # Errors
 /// [`Refusal::Unknown`] if there is no such namespace.
 pub fn check_one(sources: &Sources, namespace: &str) -> Result<Checked, Refusal> {
-    if let Some(outline) = outline(sources) {
-        choose(&outline, Choice::Named(namespace))?;
-    }
-    Ok(check_namespaces(sources, |name| name == namespace))
+    check_also(sources, Some(namespace), |_| Diagnostics::default())
 }
 
-fn check_namespaces(sources: &Sources, wanted: impl Fn(&str) -> bool) -> Checked {
+/// Checks a topology in one or in every one of its namespaces, and adds what another has to say of each, as far as it could be
+/// read.
+///
+/// # Errors
+/// [`Refusal::Unknown`] if there is no such namespace.
+pub fn check_also(
+    sources: &Sources,
+    namespace: Option<&str>,
+    mut also: impl FnMut(&Topology) -> Diagnostics,
+) -> Result<Checked, Refusal> {
+    if let (Some(name), Some(outline)) = (namespace, outline(sources)) {
+        choose(&outline, Choice::Named(name))?;
+    }
+    Ok(check_namespaces(sources, |name| namespace.is_none_or(|wanted| wanted == name), &mut also))
+}
+
+fn check_namespaces(
+    sources: &Sources,
+    wanted: impl Fn(&str) -> bool,
+    also: &mut dyn FnMut(&Topology) -> Diagnostics,
+) -> Checked {
     let mut diagnostics = Diagnostics::default();
     let Some(outline) = read(sources, &mut diagnostics) else {
         diagnostics.sort();
-        return Checked { diagnostics, bounds: Bounds::new(), topologies: Vec::new() };
+        return Checked { diagnostics, bounds: Bounds::new() };
     };
     let namespaces: Vec<&Namespace> = outline.namespaces().filter(|namespace| wanted(&namespace.name)).collect();
     let mut found = Vec::new();
     let mut bounds = Bounds::new();
     let mut bindings = Vec::new();
-    let mut topologies = Vec::new();
     for namespace in &namespaces {
         let mut of_namespace = Diagnostics::default();
         let topology = topology::read(&outline, namespace, &mut of_namespace);
@@ -121,8 +135,8 @@ fn check_namespaces(sources: &Sources, wanted: impl Fn(&str) -> bool) -> Checked
             }
             bindings.push((*namespace, whole.bindings));
         }
+        of_namespace.extend(also(&topology));
         found.push((namespace.name.clone(), of_namespace));
-        topologies.push(topology);
     }
     check::port_room::across(&namespaces, &mut diagnostics);
     if diagnostics.errors() == 0 {
@@ -131,7 +145,7 @@ fn check_namespaces(sources: &Sources, wanted: impl Fn(&str) -> bool) -> Checked
     diagnostics.extend(Diagnostics::across(found));
     diagnostics.drop_follow_ups(sources.found());
     diagnostics.sort();
-    Checked { diagnostics, bounds, topologies }
+    Checked { diagnostics, bounds }
 }
 
 /// Compiles one namespace of a file. With `port_base`, as if the namespace said `ports: port_base`.

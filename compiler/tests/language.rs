@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use waldo_compiler::{
     Choice, Refusal, Source, Sources, Templates, check, compile,
     diagnostic::render::{Colour, render},
+    outline,
     plan::{Alive, Plan, ProcessPlan, Program, RestartPolicy, Stalled},
     source::{Unaided, node::Shape, yaml},
     verify_digest,
@@ -250,8 +251,9 @@ proptest! {
         let shown = render(&source, &checked.diagnostics, Colour::Plain);
         prop_assert!(!shown.contains('\u{1b}'), "an escape gets through to the terminal");
         let without_errors = checked.diagnostics.errors() == 0;
-        for topology in &checked.topologies {
-            let compiled = compile(&source, Choice::Named(&topology.namespace.name), None);
+        let outline = outline(&source);
+        for namespace in outline.iter().flat_map(|outline| outline.namespaces()) {
+            let compiled = compile(&source, Choice::Named(&namespace.name), None);
             prop_assert!(compiled.is_ok() || !without_errors);
             if let Ok(compiled) = compiled {
                 prop_assert!(compiled.plan.guide.check().is_ok());

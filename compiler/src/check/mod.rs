@@ -22,6 +22,7 @@ pub(crate) mod lines_in_loop;
 pub(crate) mod lines_outputs;
 pub(crate) mod loop_numbers;
 pub(crate) mod loop_without_passes;
+pub(crate) mod many_namespaces;
 pub(crate) mod many_portals;
 pub(crate) mod missing_field;
 pub(crate) mod name_clash;
@@ -83,7 +84,7 @@ pub struct Rule {
 }
 
 /// All rules in the order of their codes.
-pub const RULES: [&Rule; 51] = [
+pub const RULES: [&Rule; 52] = [
     &syntax::RULE,
     &unknown_field::RULE,
     &missing_field::RULE,
@@ -129,6 +130,7 @@ pub const RULES: [&Rule; 51] = [
     &variable_in_key::RULE,
     &substitution::RULE,
     &unset_variable::RULE,
+    &many_namespaces::RULE,
     &stalled_filter::RULE,
     &overcommitted::RULE,
     &full_queues::RULE,

@@ -15,7 +15,7 @@ use super::{
     merge::{Removed, merge},
 };
 use crate::{
-    check::{syntax, wrong_kind},
+    check::{many_namespaces, syntax, wrong_kind},
     diagnostic::Diagnostics,
     source::{
         Located, Place,
@@ -23,6 +23,8 @@ use crate::{
     },
 };
 
+/// How many values all namespaces of a topology may have together.
+const MOST_VALUES: usize = 2_000_000;
 /// How long a server may take to become idle. Milliseconds.
 const IDLE_TIMEOUT: u64 = 30_000;
 
@@ -80,6 +82,12 @@ pub fn outline(tree: &Node, removed: &Removed, diagnostics: &mut Diagnostics) ->
     if namespaces.is_empty() {
         let default = Namespace { name: DEFAULT_NAMESPACE.to_owned(), place: name.place, local: false, ports: None };
         namespaces.push((default, None));
+    }
+    let values = base.values() * namespaces.len();
+    if values > MOST_VALUES {
+        let place = top.entry("namespaces").map_or(tree.place, |entry| entry.key_place);
+        reader.report(many_namespaces::topology(namespaces.len(), values, MOST_VALUES, place));
+        return None;
     }
     let declares_namespaces = !declared.is_empty();
     let has_holes = reader.has_holes;
