@@ -186,6 +186,10 @@ fn ten_thousand_errors_are_told_in_part_and_counted() {
     let misspelt = many(8_000, |at| format!("  s{at}: {{run: x, in: [flwo-{at}], out: [flow-{at}]}}\n"));
     refused(format!("topology: t\nflows:\n{flows}stages:\n{misspelt}"), "did you mean `flow-0`?");
     refused(format!("topology: t\nstages:\n{}", "  s: {run: x}\n".repeat(50_000)), "`s` is written twice");
+    let twice = many(100, |at| format!("  s{at}: {{run: x}}\n"));
+    let far = "  # far away\n".repeat(1 << 20);
+    let text = refused(format!("topology: t\nstages:\n{twice}{far}{twice}"), "waldo.yaml has 100 errors");
+    assert!(text.contains("waldo.yaml:1048679:3") && text.contains("waldo.yaml:3:3"), "{text}");
     refused(format!("topology: t\n{}", many(1_000, |at| format!("x-{at}: [\n"))), "waldo.yaml has 20 errors");
     refused(with(&format!("files: [{}]\n", many(10_000, |at| format!("\"${{NOPE{at}}}\", ")))), "has 10000 errors");
 }

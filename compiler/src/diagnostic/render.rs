@@ -1,6 +1,6 @@
 //! Diagnostics as people read them at a terminal, in rustc's look.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
 
@@ -13,6 +13,8 @@ const MOST: usize = 100;
 const LONGEST_LINE: usize = 400;
 /// What stands for the rest of such a line.
 const CUT: &str = "…";
+/// Marks that are farther from each other are shown without what lies between. Bytes.
+const FARTHEST: usize = 20_000;
 /// How much of such a line is shown before the mark, and at most behind its beginning. Bytes.
 const AROUND: usize = 100;
 
@@ -110,12 +112,25 @@ impl<'d> Excerpt<'d> {
         }
         let (first, last) = (lines.iter().min().copied().unwrap_or(1), lines.iter().max().copied().unwrap_or(1));
         let range = source.line(first).start..source.line(last).end;
-        let marks = spans
-            .into_iter()
-            .zip(marks)
-            .map(|(span, (_, kind, label))| (span.start - range.start..span.end - range.start, *kind, *label));
-        let text = printable(&source.text[range.clone()]);
-        vec![Self { name: one_line(&source.name), line: first, position: None, text, marks: marks.collect() }]
+        if range.len() <= FARTHEST {
+            let marks: Vec<_> = spans.iter().zip(marks).collect();
+            return vec![Self::lines(source, first, range, &marks)];
+        }
+        let mut by_line: BTreeMap<usize, Vec<(&Range<usize>, &&Mark<'d>)>> = BTreeMap::new();
+        for (line, mark) in lines.iter().zip(spans.iter().zip(marks)) {
+            by_line.entry(*line).or_default().push(mark);
+        }
+        by_line.iter().map(|(&line, marks)| Self::lines(source, line, source.line(line), marks)).collect()
+    }
+
+    /// Whole lines.
+    fn lines(source: &'d Source, line: usize, range: Range<usize>, marks: &[(&Range<usize>, &&Mark<'d>)]) -> Self {
+        let marks = marks
+            .iter()
+            .map(|(span, (_, kind, label))| (span.start - range.start..span.end - range.start, *kind, *label))
+            .collect();
+        let text = printable(&source.text[range]);
+        Self { name: one_line(&source.name), line, position: None, text, marks }
     }
 
     /// A part of one long line.
