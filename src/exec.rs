@@ -21,6 +21,9 @@ pub struct Arguments {
     /// How much memory it may have written to. Bytes.
     #[arg(long)]
     memory: Option<u64>,
+    /// A control group to join.
+    #[arg(long = "cgroup", value_name = "DIR")]
+    cgroups: Vec<PathBuf>,
     /// Where it runs.
     #[arg(long)]
     cwd: Option<PathBuf>,
@@ -36,6 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         group: arguments.group,
         nofile: arguments.nofile,
         memory: arguments.memory,
+        cgroups: arguments.cgroups.clone(),
         cwd: arguments.cwd.clone(),
         argv: arguments.argv.clone(),
     };

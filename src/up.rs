@@ -11,7 +11,7 @@ use waldo_compiler::plan::{Plan, ProcessPlan};
 use waldo_runtime::{
     cluster::{self, Cluster, outlook::Trouble, preflight},
     control::{Holder, ServerStatus},
-    launcher::last_lines,
+    launcher::{Limits, last_lines},
     ledger::{self, When},
     paths::{self, Paths},
     sys::{
@@ -234,6 +234,8 @@ fn lead(arguments: &Arguments, ready: &Ready, signals: Signals, progress: &mut P
         plan.namespace,
         counted(plan.servers.len(), "server")
     ));
+    // Kept until all launchers have ended, or go on alone.
+    let _limits = Limits::of_all(plan);
     let cluster = Cluster::start(&paths.live_plan(), plan, paths, *generation)
         .map_err(|error| Failure::new(error.to_string()))?;
     let mut lead = Lead::new(plan, cluster, signals, progress);

@@ -2,9 +2,13 @@
 
 mod playground;
 
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
-use playground::Playground;
+use playground::{Playground, wait_until};
 
 fn playground(topology: &str) -> Playground {
     let playground = Playground::copy_of("hello");
@@ -66,13 +70,52 @@ fn a_user_that_nobody_knows_is_told_before_anything_starts() {
 }
 
 #[test]
-fn a_stage_has_the_memory_that_it_is_limited_to() {
+fn a_stage_is_kept_to_its_limits_and_status_says_by_what() {
     let playground = playground(
-        "topology: limits\nstages: {show: {run: [sh, -c, 'ulimit -d >&2; ulimit -n >&2'], speaks: lines, limits: {memory: 256MiB, nofile: 512}}}\n",
+        r#"topology: limits
+flows: {number: {}}
+stages:
+  numbers: {run: [sh, -c, 'echo 1; exec sleep 600'], out: [number], speaks: lines}
+  show:
+    run: [sh, -c, 'ulimit -d >&2; ulimit -n >&2; cat /proc/self/cgroup >&2; cat']
+    in: [number]
+    speaks: lines
+    limits: {memory: 256MiB, cpu: 0.5, nofile: 512}
+"#,
     );
-    playground.run(playground.waldo(&["up", "--until-idle", "--quiet"])).code(0);
-    assert_eq!(log(&playground, "show.0"), "262144\n512\n");
+    let outcome = playground.run(playground.waldo(&["up", "--detach"])).code(0);
+    wait_until("the stage has shown its limits", || log(&playground, "show.0").lines().count() > 2);
+    let status = playground.status();
+    let kept = &status["servers"]["here"]["processes"]["show.0"]["limits"];
+    let shown = log(&playground, "show.0");
+    let mut lines = shown.lines();
+    let data = lines.next().expect("a limit of memory");
+    assert_eq!(lines.next(), Some("512"));
+    // What can be had depends on the machine; what is said of it must be true.
+    let joined = shown.contains("waldo-limits-default-here/show.0");
+    match kept["memory"].as_str() {
+        Some("control-group") => assert!(joined && data == "unlimited", "{shown}"),
+        other => assert_eq!((other, data), (Some("process"), "262144")),
+    }
+    let warned = outcome.stderr.contains("limits.cpu of show isn't enforced here");
+    match kept["cpu"].as_str() {
+        Some("control-group") => assert!(joined && !warned, "{shown}{}", outcome.stderr),
+        other => assert_eq!((other, warned), (Some("nothing"), true), "{}", outcome.stderr),
+    }
+    let groups: Vec<PathBuf> =
+        shown.lines().filter(|line| line.contains("waldo-limits")).map(group_directory).collect();
+    let quotas = groups.iter().filter_map(|group| fs::read_to_string(group.join("cpu.cfs_quota_us")).ok());
+    assert!(quotas.into_iter().all(|quota| quota == "50000\n"), "half of each period");
+    playground.run(playground.waldo(&["down"])).code(0);
+    assert!(groups.iter().all(|group| !group.exists()), "{groups:?}");
     playground.assert_nothing_left();
+}
+
+/// The directory of a group as `/proc/self/cgroup` of version 1 names it; of version 2 nothing that is there.
+fn group_directory(line: &str) -> PathBuf {
+    let mut fields = line.splitn(3, ':').skip(1);
+    let (controller, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+    Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/'))
 }
 
 #[test]

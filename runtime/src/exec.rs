@@ -28,8 +28,10 @@ pub struct Setup {
     pub group: Option<u32>,
     /// How many files it may have open.
     pub nofile: Option<u64>,
-    /// How much memory it may have written to: `RLIMIT_DATA`. Bytes.
+    /// How much memory it may have written to, where no control group sees to that: `RLIMIT_DATA`. Bytes.
     pub memory: Option<u64>,
+    /// The control groups that it joins.
+    pub cgroups: Vec<PathBuf>,
     /// Where it runs.
     pub cwd: Option<PathBuf>,
     /// The program and its arguments; not empty.
@@ -57,6 +59,12 @@ pub enum NotStarted {
         wanted: u64,
         /// What the system says.
         why: nix::Error,
+    },
+    /// A control group can't be joined.
+    #[error("cannot join the control group {why}")]
+    Group {
+        /// Which, and what the system says.
+        why: std::io::Error,
     },
     /// There is no such user.
     #[error("cannot run as {0}: this machine has no such user")]
@@ -140,6 +148,10 @@ fn set_up(setup: &Setup) -> Result<&OsString, NotStarted> {
     }
     if let Some(wanted) = setup.memory {
         setrlimit(Resource::RLIMIT_DATA, wanted, wanted).map_err(|why| NotStarted::Memory { wanted, why })?;
+    }
+    // While whoever started this still has the right to.
+    for group in &setup.cgroups {
+        sys::cgroup::join(group).map_err(|why| NotStarted::Group { why })?;
     }
     become_user(setup)?;
     if let Some(path) = &setup.cwd {

@@ -27,6 +27,7 @@ use waldo_sdk::{
 
 use super::{
     LaunchError, Options,
+    limits::Limits,
     lines::Lines,
     logs,
     machine::{Effect, Event, Machine},
@@ -131,7 +132,8 @@ impl Driver {
             plans: server.processes.clone(),
             pages,
             idle,
-            spawner: Spawner::new(options, plan, places).map_err(LaunchError::io("find this program"))?,
+            spawner: Spawner::new(options, plan, places, Limits::of(plan, &options.server, server))
+                .map_err(LaunchError::io("find this program"))?,
             places: places.clone(),
             identity: Identity {
                 topology: plan.topology.clone(),
@@ -486,18 +488,20 @@ impl Driver {
                 .iter()
                 .zip(&self.pages)
                 .zip(&self.log_from)
-                .map(|((process, page), &log_from)| self.process_status(process, page, log_from))
+                .zip(&self.plans)
+                .map(|(((process, page), &log_from), plan)| self.process_status(process, plan, page, log_from))
                 .collect(),
         }
     }
 
-    fn process_status(&self, process: &Process, page: &Page, log_from: u64) -> ProcessStatus {
+    fn process_status(&self, process: &Process, plan: &ProcessPlan, page: &Page, log_from: u64) -> ProcessStatus {
         ProcessStatus {
             name: process.name.clone(),
             stage: process.stage.clone(),
             role: process.role,
             state: process.condition(),
             detail: process.detail(),
+            limits: self.spawner.limits().kept(plan),
             pid: process.pid(),
             incarnation: process.incarnation,
             restarts: process.restarts(),

@@ -5,6 +5,7 @@
 
 mod driver;
 mod leftovers;
+mod limits;
 mod lines;
 mod logs;
 mod machine;
@@ -18,6 +19,7 @@ use std::{io, path::PathBuf, time::Duration};
 use waldo_compiler::plan::Plan;
 
 pub use leftovers::{Leftovers, clear as clear_leftovers};
+pub use limits::Limits;
 pub use logs::last_lines;
 pub use machine::{Effect, Event, Machine};
 pub use spawn::resolve_program;

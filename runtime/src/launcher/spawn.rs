@@ -10,7 +10,7 @@ use std::{
 
 use waldo_compiler::plan::{Plan, ProcessPlan, Program, Speaks, StageProgram};
 
-use super::{Options, logs, owners};
+use super::{Options, limits::Limits, logs, owners};
 use crate::{
     paths::ServerPaths,
     sys::{process::Identity, service},
@@ -26,6 +26,7 @@ pub struct Spawner {
     root: PathBuf,
     places: ServerPaths,
     group: Option<u32>,
+    limits: Limits,
 }
 
 impl Spawner {
@@ -33,7 +34,7 @@ impl Spawner {
     ///
     /// # Errors
     /// If the path of this program can't be found.
-    pub fn new(options: &Options, plan: &Plan, places: &ServerPaths) -> std::io::Result<Self> {
+    pub fn new(options: &Options, plan: &Plan, places: &ServerPaths, limits: Limits) -> std::io::Result<Self> {
         Ok(Self {
             waldo: std::env::current_exe()?,
             topology: plan.topology.clone(),
@@ -42,7 +43,13 @@ impl Spawner {
             root: options.root.clone(),
             places: places.clone(),
             group: owners::group(plan),
+            limits,
         })
+    }
+
+    /// By what a process is kept to its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Starts a process in a group of its own, and records who it is. Answers its pid.
@@ -80,8 +87,11 @@ impl Spawner {
                 if let Some(nofile) = placed.nofile {
                     command.arg("--nofile").arg(nofile.to_string());
                 }
-                if let Some(memory) = placed.memory {
+                if let Some(memory) = self.limits.by_the_process(program) {
                     command.arg("--memory").arg(memory.to_string());
+                }
+                for group in self.limits.groups(&process.name, program)? {
+                    command.arg("--cgroup").arg(group);
                 }
                 command.arg("--");
                 match placed.speaks {

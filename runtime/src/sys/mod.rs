@@ -1,5 +1,6 @@
 //! What waldo asks of the operating system, behind one seam: signals, processes and kernel locks.
 
+pub mod cgroup;
 pub mod lock;
 pub mod process;
 pub mod service;
