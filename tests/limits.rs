@@ -72,7 +72,7 @@ fn a_user_that_nobody_knows_is_told_before_anything_starts() {
 #[test]
 fn a_stage_is_kept_to_its_limits_and_status_says_by_what() {
     let playground = playground(
-        r#"topology: limits
+        r"topology: limits
 flows: {number: {}}
 stages:
   numbers: {run: [sh, -c, 'echo 1; exec sleep 600'], out: [number], speaks: lines}
@@ -81,7 +81,7 @@ stages:
     in: [number]
     speaks: lines
     limits: {memory: 256MiB, cpu: 0.5, nofile: 512}
-"#,
+",
     );
     let outcome = playground.run(playground.waldo(&["up", "--detach"])).code(0);
     wait_until("the stage has shown its limits", || log(&playground, "show.0").lines().count() > 2);
