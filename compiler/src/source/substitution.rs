@@ -15,6 +15,9 @@ use crate::{
 /// What begins a substitution.
 const OPEN: &str = "${";
 
+/// How many mistakes of one value are told.
+const MOST_BROKEN: usize = 20;
+
 /// Where a text was written.
 pub(super) struct Scalar<'s> {
     /// The file.
@@ -45,8 +48,9 @@ pub(super) fn substitute(
         return text;
     }
     let mut filled = String::with_capacity(text.len());
+    let mut broken = 0;
     let mut rest = text.as_str();
-    while let Some(at) = rest.find(OPEN) {
+    while let Some(at) = rest.find(OPEN).filter(|_| broken < MOST_BROKEN) {
         let (before, found) = rest.split_at(at);
         if let Some(before) = before.strip_suffix('$') {
             filled.push_str(before);
@@ -65,9 +69,11 @@ pub(super) fn substitute(
             Some((name, default)) => (name, Some(default)),
             None => (&inner[..end], None),
         };
+        rest = &inner[end + 1..];
         if !is_name(name) || default.is_some_and(|default| default.contains(OPEN)) {
             diagnostics.push(substitution::unreadable(whole, written.part(whole)));
-            return text;
+            broken += 1;
+            continue;
         }
         match (environment.variable(name), default) {
             (Ok(value), None) => filled.push_str(&value),
@@ -75,17 +81,16 @@ pub(super) fn substitute(
             (Ok(_) | Err(Missing::Unset), Some(default)) => filled.push_str(default),
             (Err(Missing::Unset), None) => {
                 diagnostics.push(unset_variable::unset(name, written.part(whole), &environment.variables()));
-                return text;
+                broken += 1;
             }
             (Err(Missing::NotText), _) => {
                 diagnostics.push(unset_variable::not_text(name, written.part(whole)));
-                return text;
+                broken += 1;
             }
         }
-        rest = &inner[end + 1..];
     }
     filled.push_str(rest);
-    filled
+    if broken == 0 { filled } else { text }
 }
 
 /// Whether a key looks as if it wanted to be substituted.
@@ -167,6 +172,13 @@ mod tests {
         for text in ["${", "${}", "${A B}", "${1}", "${A-b}", "${A"] {
             assert_eq!(filled(text), Err(("W044", text.to_owned())), "{text}");
         }
+        let mut found = Diagnostics::default();
+        let text = "${NONE} ${HOST} ${A B} ${LATIN} ${";
+        let source = Source::new("t", text);
+        let scalar = Scalar { source: &source, place: Place { start: 0, end: text.len(), ..Place::default() } };
+        assert_eq!(substitute(text.to_owned(), &scalar, &Variables, &mut found), text);
+        let marked: Vec<_> = found.iter().map(|found| source.text_at(found.place)).collect();
+        assert_eq!(marked, ["${NONE}", "${A B}", "${LATIN}", "${"], "all of a value's variables in one run");
         assert_eq!(filled("${A:-${HOST}}"), Err(("W044", "${A:-${HOST}".to_owned())), "defaults are taken as written");
     }
 
