@@ -105,6 +105,18 @@ pub fn as_it_would_run(target: &Target, ports: Option<u16>) -> Result<Compiled, 
     local(target, ports)
 }
 
+/// Compiles a topology to be compared with a plan, or with another topology. One that declares no namespaces can be meant
+/// for this machine alone (`waldo up`) or for the servers' addresses (`waldo compile`): the plan beside it tells.
+pub fn to_compare(target: &Target, ports: Option<u16>, with: Option<&Plan>) -> Result<Compiled, Failure> {
+    let file = TopologyFile::read(&target.topologies)?;
+    let declares_some = waldo_compiler::outline(&file.sources).is_some_and(|outline| outline.declares_namespaces());
+    let is_only = target.namespace.as_deref().is_none_or(|name| name == DEFAULT_NAMESPACE);
+    if !declares_some && is_only && ports.is_none() && !with.is_some_and(|plan| plan.local) {
+        return compile(&file, Choice::Only, None, false);
+    }
+    as_it_would_run(target, ports)
+}
+
 /// A block of ports for a namespace that nobody declared: by its name, so that copies seldom meet and each stays where
 /// it was. Below the ports that systems give to outgoing connections.
 fn own_ports(topology: &str, namespace: &str) -> u16 {

@@ -61,7 +61,6 @@ enum Format {
 /// Draws it.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let format = format(arguments)?;
-    let plan = compile::as_it_would_run(&arguments.target, arguments.ports)?.into_plan();
     let level = match arguments.level {
         LevelName::Topology => Level::Topology,
         LevelName::Servers => Level::Servers,
@@ -74,6 +73,11 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         }
         None => None,
     };
+    let plan = match &old {
+        Some(old) => compile::to_compare(&arguments.target, arguments.ports, Some(old))?,
+        None => compile::as_it_would_run(&arguments.target, arguments.ports)?,
+    };
+    let plan = plan.into_plan();
     let holds: BTreeSet<&str> = match &old {
         Some(old) => {
             let diff = waldo_compiler::diff::diff(old, &plan).map_err(|error| Failure::new(error.to_string()))?;

@@ -51,6 +51,10 @@ impl Side {
                 let path = only.clone().unwrap_or_else(|| PathBuf::from("."));
                 let new = Self::of(&path, arguments, None)?;
                 let old = Self::live_or_built(&path, &new.plan)?;
+                if plan_in(&path).is_none() && old.plan.local != new.plan.local {
+                    let new = Self::of(&path, arguments, Some(&old.plan))?;
+                    return Ok((old, new));
+                }
                 Ok((old, new))
             }
         }
@@ -71,7 +75,7 @@ impl Side {
         }
         let namespace = arguments.namespace.clone().or_else(|| beside.map(|plan| plan.namespace.clone()));
         let target = Target { topologies: vec![path.to_owned()], namespace };
-        let plan = compile::as_it_would_run(&target, arguments.ports)?.into_plan();
+        let plan = compile::to_compare(&target, arguments.ports, beside)?.into_plan();
         Ok(Self { name: path.display().to_string(), plan, live: None })
     }
 
