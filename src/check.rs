@@ -1,4 +1,7 @@
-//! `waldo check`: says what is wrong with a topology, all of it at once.
+//! `waldo check`: says what is wrong with a topology, or with those of a workspace, all of it at once.
+
+mod bounds;
+mod workspace;
 
 use std::{
     env,
@@ -8,7 +11,6 @@ use std::{
 
 use waldo_compiler::{
     Diagnostics,
-    bounds::Bounds,
     check::{nothing_shipped, program, user},
     diagnostic::json::Report,
     topology::{Stage, Topology},
@@ -16,7 +18,6 @@ use waldo_compiler::{
 
 use crate::{
     exit::{Exit, Failure},
-    numbers::grouped,
     topology_file::{TopologyFile, counted},
 };
 
@@ -24,7 +25,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The topology: its file, or the directory that it is in. By default this directory. Of several files what comes later
-    /// is merged into what came before.
+    /// is merged into what came before. A directory without a waldo.yaml whose subdirectories have one is a workspace: all of
+    /// them are checked, and whether they can run beside each other.
     #[arg(value_name = "FILE|DIR")]
     topologies: Vec<PathBuf>,
     /// Look at this namespace only; by default at all.
@@ -43,6 +45,9 @@ pub struct Arguments {
 
 /// Checks it.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if let Some(directories) = workspace::find(&arguments.topologies) {
+        return workspace::run(arguments, &directories);
+    }
     let file = TopologyFile::read(&arguments.topologies)?;
     let missing = |topology: &Topology| match arguments.local {
         true => missing_here(topology, &file.directory),
@@ -59,21 +64,15 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         return Ok(if checked.diagnostics.errors() > 0 || denied { Exit::Error } else { Exit::Ok });
     }
     file.judge(&checked.diagnostics, arguments.deny_warnings)?;
-    match checked.diagnostics.warnings() {
-        0 => println!("{}: no errors", file.name),
-        warnings => println!("{}: no errors, {}", file.name, counted(warnings, "warning")),
-    }
-    print_bounds(&checked.bounds);
+    print_success(&file, &checked.diagnostics);
+    bounds::print(&checked.bounds);
     Ok(Exit::Ok)
 }
 
-fn print_bounds(bounds: &Bounds) {
-    for (namespace, servers) in bounds {
-        println!("in queues at most, in namespace {namespace}:");
-        for (server, bound) in servers {
-            let mebibytes = bound.queued_bytes.div_ceil(1 << 20);
-            println!("  {server}: {} records, {} MiB", grouped(bound.queued_records), grouped(mebibytes));
-        }
+fn print_success(file: &TopologyFile, diagnostics: &Diagnostics) {
+    match diagnostics.warnings() {
+        0 => println!("{}: no errors", file.name),
+        warnings => println!("{}: no errors, {}", file.name, counted(warnings, "warning")),
     }
 }
 

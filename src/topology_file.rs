@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The file of a directory, or of this one.
-const NAME: &str = "waldo.yaml";
+pub const NAME: &str = "waldo.yaml";
 
 /// A topology's files.
 pub struct TopologyFile {

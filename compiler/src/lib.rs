@@ -19,6 +19,7 @@ pub mod source;
 pub mod suggestion;
 pub mod topology;
 pub mod wiring;
+pub mod workspace;
 
 pub use assemble::{digest, verify_digest};
 use bounds::Bounds;
@@ -27,6 +28,7 @@ use plan::Plan;
 pub use render::{Templates, render};
 pub use source::{Source, Sources};
 use topology::{FileOutline, Namespace, Topology};
+use workspace::Placed;
 
 /// What a check of a file found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +85,7 @@ pub struct Compiled {
 
 /// Checks a topology in every one of its namespaces.
 pub fn check(sources: &Sources) -> Checked {
-    check_namespaces(sources, |_| true, &mut |_| Diagnostics::default())
+    check_namespaces(sources, |_| true, &mut |_| Diagnostics::default()).0
 }
 
 /// Checks a topology in one of its namespaces.
@@ -107,23 +109,23 @@ pub fn check_also(
     if let (Some(name), Some(outline)) = (namespace, outline(sources)) {
         choose(&outline, Choice::Named(name))?;
     }
-    Ok(check_namespaces(sources, |name| namespace.is_none_or(|wanted| wanted == name), &mut also))
+    Ok(check_namespaces(sources, |name| namespace.is_none_or(|wanted| wanted == name), &mut also).0)
 }
 
 fn check_namespaces(
     sources: &Sources,
     wanted: impl Fn(&str) -> bool,
     also: &mut dyn FnMut(&Topology) -> Diagnostics,
-) -> Checked {
+) -> (Checked, Vec<Placed>) {
     let mut diagnostics = Diagnostics::default();
     let Some(outline) = read(sources, &mut diagnostics) else {
         diagnostics.sort();
-        return Checked { diagnostics, bounds: Bounds::new() };
+        return (Checked { diagnostics, bounds: Bounds::new() }, Vec::new());
     };
     let namespaces: Vec<&Namespace> = outline.namespaces().filter(|namespace| wanted(&namespace.name)).collect();
     let mut found = Vec::new();
     let mut bounds = Bounds::new();
-    let mut bindings = Vec::new();
+    let mut placed = Vec::new();
     for namespace in &namespaces {
         let mut of_namespace = Diagnostics::default();
         let topology = topology::read(&outline, namespace, &mut of_namespace);
@@ -133,19 +135,19 @@ fn check_namespaces(
                 check::full_queues::check(&topology, &plan, &mut of_namespace);
                 bounds.insert(namespace.name.clone(), bounds::of(&plan));
             }
-            bindings.push((*namespace, whole.bindings));
+            placed.push(Placed::of(whole));
         }
         of_namespace.extend(also(&topology));
         found.push((namespace.name.clone(), of_namespace));
     }
     check::port_room::across(&namespaces, &mut diagnostics);
     if diagnostics.errors() == 0 {
-        check::port_clash::across(&bindings, &mut diagnostics);
+        check::port_clash::across(&placed, &mut diagnostics);
     }
     diagnostics.extend(Diagnostics::across(found));
     diagnostics.drop_follow_ups(sources.found());
     diagnostics.sort();
-    Checked { diagnostics, bounds }
+    (Checked { diagnostics, bounds }, placed)
 }
 
 /// Compiles one namespace of a file. With `port_base`, as if the namespace said `ports: port_base`.

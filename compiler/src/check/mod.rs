@@ -38,6 +38,7 @@ pub(crate) mod overcommitted;
 pub(crate) mod port_clash;
 pub(crate) mod port_room;
 pub mod program;
+pub(crate) mod shared_machine;
 pub(crate) mod shipped_files;
 pub(crate) mod small_disk;
 pub(crate) mod spool_room;
@@ -84,7 +85,7 @@ pub struct Rule {
 }
 
 /// All rules in the order of their codes.
-pub const RULES: [&Rule; 52] = [
+pub const RULES: [&Rule; 53] = [
     &syntax::RULE,
     &unknown_field::RULE,
     &missing_field::RULE,
@@ -137,6 +138,7 @@ pub const RULES: [&Rule; 52] = [
     &user::RULE,
     &shipped_files::RULE,
     &nothing_shipped::RULE,
+    &shared_machine::RULE,
 ];
 
 /// The rule of a code, however it is capitalised.
