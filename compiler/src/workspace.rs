@@ -51,14 +51,14 @@ pub fn check(
         .enumerate()
         .map(|(index, sources)| check_namespaces(sources, wanted, &mut |topology| also(index, topology)))
         .unzip();
-    for later in 0..workspace.len() {
+    for (later, checked) in checked.iter_mut().enumerate() {
         let mut found = Diagnostics::default();
         for earlier in 0..later {
             let of = |index: usize| shared_machine::Member { sources: &workspace[index], placed: &placed[index] };
             shared_machine::check(&of(earlier), &of(later), &mut found);
         }
-        checked[later].diagnostics.extend(found);
-        checked[later].diagnostics.sort();
+        checked.diagnostics.extend(found);
+        checked.diagnostics.sort();
     }
     checked
 }
