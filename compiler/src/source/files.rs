@@ -5,6 +5,7 @@
 
 use super::{
     FileId, Place, Source,
+    environment::{Environment, Unaided},
     node::{Node, Shape},
     yaml,
 };
@@ -23,66 +24,6 @@ pub const MOST_BYTES: usize = 16 << 20;
 
 /// No path is longer. Bytes.
 const LONGEST_PATTERN: usize = 4_096;
-
-/// What the text of a topology can ask for: the compiler itself has no files and no environment.
-pub trait Environment {
-    /// The value of a variable.
-    ///
-    /// # Errors
-    /// Why it has none that can be used.
-    fn variable(&self, name: &str) -> Result<String, Missing>;
-
-    /// The names of all variables, to suggest one.
-    fn variables(&self) -> Vec<String>;
-
-    /// The names of the files that a pattern names, seen from the file `from`, in order.
-    ///
-    /// # Errors
-    /// Why they can't be found, in words.
-    fn matching(&self, from: &str, pattern: &str) -> Result<Vec<String>, String>;
-
-    /// What is in a file.
-    ///
-    /// # Errors
-    /// Why it can't be read, in words.
-    fn read(&self, name: &str) -> Result<Vec<u8>, String>;
-
-    /// What is the same for all names of a file.
-    fn identity(&self, name: &str) -> String {
-        name.to_owned()
-    }
-}
-
-/// Why a variable has no value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
-    /// It isn't set.
-    Unset,
-    /// Its value isn't text.
-    NotText,
-}
-
-/// An environment without anything.
-#[derive(Debug, Clone, Copy)]
-pub struct Unaided;
-
-impl Environment for Unaided {
-    fn variable(&self, _: &str) -> Result<String, Missing> {
-        Err(Missing::Unset)
-    }
-
-    fn variables(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn matching(&self, _: &str, _: &str) -> Result<Vec<String>, String> {
-        Ok(Vec::new())
-    }
-
-    fn read(&self, _: &str) -> Result<Vec<u8>, String> {
-        Err("there are no other files here".to_owned())
-    }
-}
 
 /// All files of a topology, read and merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -296,6 +237,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::source::Missing;
 
     struct Files(BTreeMap<&'static str, &'static str>);
 

@@ -1,12 +1,13 @@
 //! A topology's text: its files, places in them, and what a value may ask of the environment.
 
+pub mod environment;
 pub mod files;
 pub mod node;
-mod plain_words;
 mod substitution;
 pub mod yaml;
 
-pub use files::{Environment, MOST_BYTES, MOST_FILES, Missing, Sources, Unaided};
+pub use environment::{Environment, Missing, Unaided};
+pub use files::{MOST_BYTES, MOST_FILES, Sources};
 
 /// What some editors put before a text in UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';

@@ -5,7 +5,7 @@
 
 use super::{
     Place, Source,
-    files::{Environment, Missing},
+    environment::{Environment, Missing},
 };
 use crate::{
     check::{substitution, unset_variable},

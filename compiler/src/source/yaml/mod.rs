@@ -1,4 +1,7 @@
-//! Text → nodes, by `serde-saphyr`: the only module that knows it.
+//! Text → nodes, by `serde-saphyr`: the only room that knows it.
+
+mod broken;
+mod plain_words;
 
 use std::fmt;
 
@@ -7,16 +10,15 @@ use serde::{
     de::{self, MapAccess, SeqAccess, Visitor},
 };
 use serde_saphyr::{
-    Error, Location, MessageFormatter, Options, Spanned,
-    budget::BudgetBreach,
+    Error, Location, Options, Spanned,
     options::{DuplicateKeyPolicy, NonFiniteFloatPolicy},
 };
 
 use super::{
     Place, Source,
-    files::Environment,
+    environment::Environment,
     node::{Entry, Node, Shape},
-    plain_words, substitution,
+    substitution,
 };
 use crate::{
     check::{duplicate_key, syntax, variable_in_key, wrong_kind},
@@ -27,8 +29,6 @@ use crate::{
 const MAX_DEPTH: usize = 64;
 /// How many values a topology's files may hold together after their aliases are followed.
 pub(crate) const MAX_NODES: usize = 500_000;
-/// How many places of a file that isn't YAML are told.
-const MOST_BROKEN: usize = 20;
 
 /// Reads a source into a tree, its variables filled in; `room` is how many values may yet come. `None`, with diagnostics, if
 /// it isn't YAML.
@@ -52,7 +52,7 @@ pub fn parse(
             Some(Reader { source, environment, room, diagnostics, last }.value(written))
         }
         Err(error) => {
-            broken(source, &error, diagnostics);
+            broken::tell(source, &error, diagnostics);
             None
         }
     }
@@ -60,48 +60,6 @@ pub fn parse(
 
 fn read(text: &str, room: usize) -> Result<Written, Error> {
     serde_saphyr::from_str_with_options(text, options(room))
-}
-
-/// Tells what is wrong, and what else is further down: at the next field of the topology the parser can begin anew, as a line
-/// that isn't indented is never within a list, a map or a text of the field before, unless brackets are written so.
-fn broken(source: &Source, first: &Error, diagnostics: &mut Diagnostics) {
-    let place = place_of_error(source, 0, first);
-    diagnostics.push(finding(first, place));
-    let is_all_brackets = source.text.trim_start().starts_with(['{', '[']);
-    if is_limit(first) || is_all_brackets {
-        return;
-    }
-    let mut from = next_field(&source.text, 0, place.start);
-    for _ in 1..MOST_BROKEN {
-        let Some(start) = from else { return };
-        let Err(error) = read(&source.text[start..], MAX_NODES) else { return };
-        if is_limit(&error) {
-            return;
-        }
-        let place = place_of_error(source, start, &error);
-        // The anchor may be in what was left out.
-        if !matches!(error.without_snippet(), Error::UnknownAnchor { .. }) {
-            diagnostics.push(finding(&error, place));
-        }
-        from = next_field(&source.text, start, place.start);
-    }
-}
-
-/// Where the next field of the topology begins, at or behind a byte, and behind where the last one did.
-fn next_field(text: &str, last: usize, from: usize) -> Option<usize> {
-    let is_field = |line: &str| {
-        let name = line.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte)).count();
-        line.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
-            && line[name..].strip_prefix(':').is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\r', '\n']))
-    };
-    let mut start =
-        if from == 0 || text.as_bytes()[..from].ends_with(b"\n") { from } else { from + text[from..].find('\n')? + 1 };
-    loop {
-        if start > last && is_field(&text[start..]) {
-            return Some(start);
-        }
-        start += text[start..].find('\n')? + 1;
-    }
 }
 
 fn options(room: usize) -> Options {
@@ -123,56 +81,6 @@ fn options(room: usize) -> Options {
         reject_unsupported_tags: true,
         emit_comments: false,
     }
-}
-
-/// Whether the file is larger than what is read, rather than written wrongly.
-fn is_limit(error: &Error) -> bool {
-    match error.without_snippet() {
-        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => false,
-        Error::Budget { .. }
-        | Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasReplayCounterOverflow { .. }
-        | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => true,
-        error => message(error).contains("limits breached"),
-    }
-}
-
-fn message(error: &Error) -> String {
-    let message = serde_saphyr::UserMessageFormatter.format_message(error);
-    message.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
-}
-
-fn finding(error: &Error, place: Place) -> crate::Diagnostic {
-    if is_limit(error) { syntax::too_large(MAX_NODES, place) } else { syntax::unreadable(&words(error), place) }
-}
-
-/// What the parser has to say, without place and snippet, and without words that only programmers know.
-fn words(error: &Error) -> String {
-    match error.without_snippet() {
-        Error::MultipleDocuments { .. } => "a second document begins; a topology is one".to_owned(),
-        Error::Budget { .. } => plain_words::DEPTH.to_owned(),
-        Error::UnknownAnchor { .. } => {
-            "an alias (`*name`) without an anchor (`&name`) before it; a text that begins with `*` needs quotes"
-                .to_owned()
-        }
-        Error::RecursiveReferencesRequireWeakTypes { .. } => "an alias within its own anchor".to_owned(),
-        Error::MergeValueNotMapOrSeqOfMaps { .. } => "`<<` merges a map, or a list of maps".to_owned(),
-        Error::InvalidScalar { .. } | Error::InvalidBooleanStrict { .. } | Error::QuotingRequired { .. } => {
-            "the value doesn't fit its tag".to_owned()
-        }
-        error => plain_words::plain(&message(error)),
-    }
-}
-
-/// Where an error is that was found when reading began at a byte.
-fn place_of_error(source: &Source, from: usize, error: &Error) -> Place {
-    let Some(location) = error.location() else { return Place::at(source.id, from) };
-    let length = source.text.len();
-    if let Some((start, end)) = bytes_of(location) {
-        return Place { file: source.id, start: (from + start).min(length), end: (from + end).min(length) };
-    }
-    Place::at(source.id, source.byte_of_character(from, location.span().offset() as usize))
 }
 
 fn bytes_of(location: Location) -> Option<(usize, usize)> {
