@@ -252,7 +252,7 @@ proptest! {
         prop_assert!(!shown.contains('\u{1b}'), "an escape gets through to the terminal");
         let without_errors = checked.diagnostics.errors() == 0;
         let outline = outline(&source);
-        for namespace in outline.iter().flat_map(|outline| outline.namespaces()) {
+        for namespace in outline.iter().flat_map(waldo_compiler::topology::FileOutline::namespaces) {
             let compiled = compile(&source, Choice::Named(&namespace.name), None);
             prop_assert!(compiled.is_ok() || !without_errors);
             if let Ok(compiled) = compiled {

@@ -26,6 +26,9 @@ pub struct Holder {
     pub identity: Identity,
     /// What it is: `waldo up`, `waldo down`, `launcher`.
     pub what: String,
+    /// The directory of its topology.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
 }
 
 /// A request to a launcher.

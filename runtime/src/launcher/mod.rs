@@ -160,7 +160,7 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
     places.check_socket_paths(server.processes.iter().map(|process| process.name.as_str()))?;
     prepare::directory(&places.run)?;
     let identity = Identity::own().map_err(LaunchError::io("read /proc"))?;
-    let holder = Holder { identity, what: "launcher".to_owned() };
+    let holder = Holder { identity, what: "launcher".to_owned(), root: Some(options.root.clone()) };
     let lock = match Lock::take(&places.lock(), &holder).map_err(LaunchError::io("lock the run directory"))? {
         Taken::Ours(lock) => lock,
         Taken::Held(holder) => return Err(LaunchError::Held { server: options.server.clone(), holder }),
