@@ -165,3 +165,156 @@ fn only_flows_whose_keys_move_get_another_version() {
     let again = succession::follow(&live, &new, 8).unwrap();
     assert_eq!(again.guide.flows["call"].version, 7);
 }
+
+/// A source on `s1` alone sends `far`, which `s2` alone consumes; another flow has nothing to do with it.
+const APART: &str = r#"
+topology: apart
+flows:
+  far: {key: sender, guide: {table: {}, default: s2}}
+  near: {key: sender, guide: {table: {}, default: s3}}
+  tick: {}
+stages:
+  feed: {run: ./feed, out: [far, near], "on": [s1]}
+  take: {run: ./take, in: [far], out: [tick], "on": [s2]}
+  look: {run: ./look, in: [tick], "on": [s2]}
+  other: {run: ./other, in: [near], "on": [s3]}
+servers:
+  s1: {address: 10.0.0.1}
+  s2: {address: 10.0.0.2}
+  s3: {address: 10.0.0.3}
+"#;
+
+#[test]
+fn a_flow_that_goes_is_delivered_first_and_those_that_send_it_hold_too() {
+    let (old, new) = (plan(APART), plan(&APART.replace("  take:", "  gone:").replace("far", "further")));
+    let diff = diff(&old, &new).unwrap();
+    assert_eq!(names(diff.hold.keys()), "s1 s2", "the source of s1 would send it for ever");
+    assert_eq!(diff.hold["s1"], [Hold::Delivers(vec!["far"])]);
+    assert_eq!(diff.drain.keys().copied().collect::<Vec<_>>(), ["s1", "s2"]);
+    assert_eq!(names(&diff.rewire), "s3");
+}
+
+#[test]
+fn a_flow_that_goes_through_another_portal_is_delivered_first() {
+    let new = format!("{APART}portals:\n  wide: {{flows: [far]}}\n  relay: {{flows: [near]}}\n");
+    let (old, new) = (plan(APART), plan(&new));
+    let diff = diff(&old, &new).unwrap();
+    assert_eq!(names(diff.hold.keys()), "s1 s2");
+    assert_eq!((diff.guide[0].moved, diff.guide[0].because[0].to_string()), (0, "portal: relay → wide".to_owned()));
+    assert!(diff.portals.iter().any(|change| change.portal == "relay" && change.lost.contains("far")));
+}
+
+#[test]
+fn a_process_that_goes_on_with_other_inputs_makes_its_server_hold() {
+    let (old, new) = (plan(APART), plan(&APART.replace("in: [tick]", "in: [tick, far]")));
+    let found = diff(&old, &new).unwrap();
+    assert_eq!(found.hold, BTreeMap::from([("s2", vec![Hold::Inputs(vec!["look.0"])])]));
+    assert_eq!(actions(&found, Action::Restart), "");
+    let back = diff(&new, &old).unwrap();
+    assert!(back.hold["s2"].contains(&Hold::Inputs(vec!["look.0"])) && back.drain["s2"].contains("far"));
+}
+
+#[test]
+fn a_receiver_that_loses_an_output_makes_its_server_hold_and_one_that_gains_one_does_not() {
+    let more = APART.replace("out: [tick]", "out: [tick, near]");
+    let (few, more) = (plan(APART), plan(&more));
+    assert!(diff(&few, &more).unwrap().hold.is_empty());
+    let back = diff(&more, &few).unwrap();
+    assert_eq!(back.hold, BTreeMap::from([("s2", vec![Hold::Outputs(vec!["take.0"])])]));
+}
+
+#[test]
+fn how_records_are_spread_matters_only_among_several() {
+    let spread = |how: &str, instances: u8| {
+        let text = APART.replace("in: [far]", &format!("in: [{{flow: far, spread: {how}}}]"));
+        plan(&text.replace("run: ./take,", &format!("run: ./take, instances: {instances},")))
+    };
+    let (old, new) = (spread("any", 1), spread("key", 1));
+    let alone = diff(&old, &new).unwrap();
+    assert!(alone.hold.is_empty() && !alone.is_empty());
+    let (old, new) = (spread("any", 2), spread("all", 2));
+    let several = diff(&old, &new).unwrap();
+    assert_eq!(several.hold, BTreeMap::from([("s2", vec![Hold::Spread { flow: "far", stage: "take" }])]));
+}
+
+#[test]
+fn who_sends_nothing_to_a_portal_does_not_care_where_it_is() {
+    let moved = |s2: u16, s3: u16| {
+        plan(&APART.replace("10.0.0.2}", &format!("10.0.0.{s2}}}")).replace("10.0.0.3}", &format!("10.0.0.{s3}}}")))
+    };
+    let (old, new) = (moved(2, 3), moved(2, 33));
+    let found = diff(&old, &new).unwrap();
+    assert_eq!(actions(&found, Action::Rewire), "s1/relay s1/feed.0 s2/relay s3/relay");
+    assert!(found.hold.is_empty());
+    let because = |process| &found.processes.iter().find(|change| change.process == process).unwrap().because;
+    assert_eq!(because("feed.0")[0].to_string(), "relay of s3 is reached elsewhere");
+    assert!(because("take.0").is_empty());
+}
+
+#[test]
+fn a_new_port_for_clients_concerns_its_portal_alone() {
+    let with = |port: u16| {
+        plan(&format!(
+            "{}portals:\n  intake: {{flows: [far], port: {port}, link: 9001}}\n  relay: {{flows: [near], port: 9002}}\n",
+            APART.replace("default: s2}", "default: s2}, from: clients")
+        ))
+    };
+    let (old, new) = (with(9100), with(9200));
+    let diff = diff(&old, &new).unwrap();
+    assert_eq!(actions(&diff, Action::Rewire), "s1/intake s2/intake s3/intake");
+    assert!(diff.hold.is_empty() && diff.portals.iter().all(|change| !change.is_moved()));
+}
+
+#[test]
+fn a_guide_that_says_the_same_in_other_words_moves_nothing() {
+    let (old, new) = (plan(APART), plan(&APART.replace("{table: {}, default: s2}", r#"{ranges: {"": s2}}"#)));
+    let diff = diff(&old, &new).unwrap();
+    assert!(diff.guide.is_empty() && !diff.is_empty());
+    assert_eq!(diff.settings[0].to_string(), "the guide of far is written otherwise, and no key moves");
+    assert_eq!(names(&diff.untouched), "s1 s2 s3");
+}
+
+#[test]
+fn a_table_whose_default_moves_and_ranges_that_move_are_counted() {
+    let old = plan(APART);
+    let new = plan(
+        &APART
+            .replace(r#"take, in: [far], out: [tick], "on": [s2]"#, r#"take, in: [far], out: [tick], "on": [s2, s3]"#)
+            .replace("default: s2}", "default: s3}")
+            .replace(r#"look, in: [tick], "on": [s2]"#, r#"look, in: [tick], "on": [s2, s3]"#),
+    );
+    let found = diff(&old, &new).unwrap();
+    assert_eq!((found.guide[0].moved, found.guide[0].least, found.guide[0].of), (4096, 4096, 4096));
+    assert_eq!(found.guide[0].moves[&("s2", "s3")], 4096);
+    assert_eq!(found.hold["s2"], [Hold::GivesUp(vec!["far"])]);
+}
+
+#[test]
+fn a_program_that_was_built_again_is_restarted() {
+    let old = plan(APART);
+    let is_rebuilt = |server: &str, process: &ProcessPlan| server == "s3" && process.name == "other.0";
+    let diff = diff_with_programs(&old, &old, &is_rebuilt).unwrap();
+    assert_eq!(actions(&diff, Action::Restart), "s3/other.0");
+    assert_eq!(
+        diff.processes.iter().flat_map(|change| &change.because).collect::<Vec<_>>(),
+        [&Because::ProgramChanged]
+    );
+    assert_eq!(names(diff.hold.keys()), "s3");
+}
+
+#[test]
+fn a_server_that_runs_nothing_is_a_difference_too() {
+    let (old, new) = (plan(APART), plan(&format!("{APART}  s4: {{address: 10.0.0.4}}\n")));
+    let diff = diff(&old, &new).unwrap();
+    assert_eq!(diff.servers, [ServerChange { server: "s4", change: ServerFate::Added }]);
+    assert!(!diff.is_empty() && diff.hold.is_empty());
+    assert_eq!((names(&diff.rewire), names(&diff.untouched)), ("s4".to_owned(), "s1 s2 s3".to_owned()));
+}
+
+#[test]
+fn a_namespace_that_becomes_local_is_on_other_machines() {
+    let text = format!("{APART}namespaces:\n  one: {{}}\n");
+    let compiled = |text: &str| compile(&Sources::of("t.yaml", text), Choice::Only, None).unwrap().plan;
+    let (old, new) = (compiled(&text), compiled(&text.replace("one: {}", "one: {local: true}")));
+    assert_eq!(diff(&old, &new).unwrap().refusals[0], Refusal::OtherMachines { local: true });
+}
