@@ -11,8 +11,9 @@ use waldo_runtime::{
 use super::{Arguments, report};
 use crate::{
     compile,
-    exit::Failure,
+    exit::{Exit, Failure},
     located::{Target, root_of},
+    topology_file::TopologyFile,
 };
 
 /// A plan to compare.
@@ -49,13 +50,21 @@ impl Side {
             }
             (only, _) => {
                 let path = only.clone().unwrap_or_else(|| PathBuf::from("."));
-                let new = Self::of(&path, arguments, None)?;
-                let old = Self::live_or_built(&path, &new.plan)?;
-                if plan_in(&path).is_none() && old.plan.local != new.plan.local {
-                    let new = Self::of(&path, arguments, Some(&old.plan))?;
+                if plan_in(&path).is_some() {
+                    let new = Self::of(&path, arguments, None)?;
+                    let old = Self::live_or_built(&path, &new.plan.topology, &new.plan.namespace)?;
                     return Ok((old, new));
                 }
-                Ok((old, new))
+                // What is there comes first: it tells whether the topology is meant for this machine alone.
+                let (topology, namespace) = namespace_of(&path, arguments)?;
+                match Self::live_or_built(&path, &topology, &namespace) {
+                    Ok(old) => {
+                        let new = Self::of(&path, arguments, Some(&old.plan))?;
+                        Ok((old, new))
+                    }
+                    // What is wrong with the topology matters more than that there is nothing to compare it with.
+                    Err(nothing) => Self::of(&path, arguments, None).and(Err(nothing)),
+                }
             }
         }
     }
@@ -80,13 +89,13 @@ impl Side {
     }
 
     /// What runs in a plan's namespace, else what was compiled for it last.
-    fn live_or_built(given: &Path, plan: &Plan) -> Result<Self, Failure> {
+    fn live_or_built(given: &Path, topology: &str, namespace: &str) -> Result<Self, Failure> {
         let root = match plan_in(given) {
             Some(file) => root_of_plan(&file)?,
             None => root_of(Some(given))?,
         };
-        let paths = Paths::new(&paths::run_root(), &root, &plan.topology, &plan.namespace);
-        let name = format!("{}/{}", plan.topology, plan.namespace);
+        let paths = Paths::new(&paths::run_root(), &root, topology, namespace);
+        let name = format!("{topology}/{namespace}");
         if !paths.servers_running().is_empty() && paths.live_plan().exists() {
             // If it has been changed since, that is drift, and told as such.
             let plan = read_plan(&paths.live_plan()).map_err(|error| Failure::new(error.to_string()))?;
@@ -102,6 +111,29 @@ impl Side {
         ))
         .hint("name two topologies or plans: `waldo diff OLD NEW`"))
     }
+}
+
+/// The names of a topology and of the namespace that is meant: the one that was chosen, else the only one, else the only local one.
+fn namespace_of(path: &Path, arguments: &Arguments) -> Result<(String, String), Failure> {
+    let file = TopologyFile::read(&[path.to_owned()])?;
+    let Some(outline) = waldo_compiler::outline(&file.sources) else {
+        file.judge(&waldo_compiler::check(&file.sources).diagnostics, false)?;
+        return Err(Failure::new(format!("{} can't be read", file.name)));
+    };
+    let namespaces: Vec<_> = outline.namespaces().collect();
+    let local: Vec<_> = namespaces.iter().filter(|namespace| namespace.local).collect();
+    let namespace = match (&arguments.namespace, &namespaces[..], &local[..]) {
+        (Some(named), ..) => named.clone(),
+        (None, [only], _) => only.name.clone(),
+        (None, _, [only]) => only.name.clone(),
+        _ => {
+            let names: Vec<_> = namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
+            return Err(Failure::new(format!("{} has several namespaces: {}", file.name, names.join(", ")))
+                .hint("choose one with -n")
+                .exit(Exit::Usage));
+        }
+    };
+    Ok((outline.name().value.clone(), namespace))
 }
 
 /// Reads a plan that nobody may have changed.
