@@ -49,9 +49,8 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         return workspace::run(arguments, &directories);
     }
     let file = TopologyFile::read(&arguments.topologies)?;
-    let missing = |topology: &Topology| match arguments.local {
-        true => missing_here(topology, &file.directory),
-        false => Diagnostics::default(),
+    let missing = |topology: &Topology| {
+        if arguments.local { missing_here(topology, &file.directory) } else { Diagnostics::default() }
     };
     let checked = waldo_compiler::check_also(&file.sources, arguments.namespace.as_deref(), missing)
         .map_err(|refusal| Failure::new(refusal.to_string()).exit(Exit::Usage))?;
