@@ -8,7 +8,10 @@ use waldo_sdk::{
 };
 
 use super::{Because, words::word};
-use crate::plan::Plan;
+use crate::{
+    guide::movement::{self, Share},
+    plan::Plan,
+};
 
 /// What the numbers of a [`GuideChange`] count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,6 +257,6 @@ fn compare<'p>((old, before): (Side<'p>, Rest), (new, after): (Side<'p>, Rest)) 
         }
     }
     // With the shares that the new table has, whoever has more than before must be given the rest.
-    let least = counts.values().map(|&(before, after)| after.saturating_sub(before)).sum();
+    let least = movement::least(counts.values().map(|&(before, after)| Share::exactly(before, after)));
     Compared { moves, least }
 }

@@ -1,5 +1,6 @@
 //! Makes the guide: for every keyed flow the map from key to server, and where each portal is reached.
 
+pub mod movement;
 pub mod owners;
 pub mod slots;
 
