@@ -76,7 +76,7 @@ fn bound(weight: &[u128]) -> u64 {
         return 64 << FRACTION;
     }
     // The chance that a cost is below c · w is 1 - 2^(-c · w), about ln 2 · c · w where that is small.
-    let bound = (OFFERS as u128 * UNIT << FRACTION) * 1_000 / (693 * total);
+    let bound = ((OFFERS as u128 * UNIT) << FRACTION) * 1_000 / (693 * total);
     u64::try_from(bound).unwrap_or(u64::MAX).clamp(1, 64 << FRACTION)
 }
 
