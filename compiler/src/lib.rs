@@ -125,7 +125,7 @@ fn check_namespaces(
     let namespaces: Vec<&Namespace> = outline.namespaces().filter(|namespace| wanted(&namespace.name)).collect();
     let mut found = Vec::new();
     let mut bounds = Bounds::new();
-    let mut placed = Vec::new();
+    let (mut placed, mut machines) = (Vec::new(), Vec::new());
     for namespace in &namespaces {
         let mut of_namespace = Diagnostics::default();
         let topology = topology::read(&outline, namespace, &mut of_namespace);
@@ -138,11 +138,13 @@ fn check_namespaces(
             placed.push(Placed::of(whole));
         }
         of_namespace.extend(also(&topology));
+        machines.push(check::unit_clash::machines(namespace, &topology));
         found.push((namespace.name.clone(), of_namespace));
     }
     check::port_room::across(&namespaces, &mut diagnostics);
     if diagnostics.errors() == 0 {
         check::port_clash::across(&placed, &mut diagnostics);
+        check::unit_clash::across(&machines, &mut diagnostics);
     }
     diagnostics.extend(Diagnostics::across(found));
     diagnostics.drop_follow_ups(sources.found());

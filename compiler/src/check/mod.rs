@@ -47,6 +47,7 @@ pub(crate) mod stalled_filter;
 pub(crate) mod substitution;
 pub(crate) mod syntax;
 pub(crate) mod undeclared_cycle;
+pub(crate) mod unit_clash;
 pub(crate) mod unknown_field;
 pub(crate) mod unknown_name;
 pub(crate) mod unreachable_instances;
@@ -85,7 +86,7 @@ pub struct Rule {
 }
 
 /// All rules in the order of their codes.
-pub const RULES: [&Rule; 53] = [
+pub const RULES: [&Rule; 54] = [
     &syntax::RULE,
     &unknown_field::RULE,
     &missing_field::RULE,
@@ -139,6 +140,7 @@ pub const RULES: [&Rule; 53] = [
     &shipped_files::RULE,
     &nothing_shipped::RULE,
     &shared_machine::RULE,
+    &unit_clash::RULE,
 ];
 
 /// The rule of a code, however it is capitalised.

@@ -69,12 +69,13 @@ impl Sink for BTreeMap<String, String> {
 pub fn render(plan: &Plan, templates: &Templates, sink: &mut dyn Sink) -> Result<(), Failure> {
     json(sink, "guide.json", &plan.guide)?;
     let unit = format!("waldo-{}-{}", plan.topology, plan.namespace);
+    let users = values::has_users(plan);
     for (name, server) in &plan.servers {
         let directory = format!("servers/{name}");
         json(sink, &format!("{directory}/portals.json"), &portals(server))?;
         json(sink, &format!("{directory}/endpoints.json"), &endpoints(plan, name, server))?;
         json(sink, &format!("{directory}/processes.json"), &server.processes)?;
-        let values = values::of(plan, name, server, templates.wants_processes).map_err(io::Error::from)?;
+        let values = values::of(plan, name, server, users, templates.wants_processes).map_err(io::Error::from)?;
         let from_templates = [
             (LAUNCH, "launch.sh".to_owned(), true),
             (SERVICE, format!("{unit}-{name}.service"), false),

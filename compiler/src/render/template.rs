@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use handlebars::{
-    Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, RenderErrorReason,
-    TemplateError,
+    Context, Handlebars, Helper, HelperDef, HelperResult, JsonTruthy, Output, RenderContext, RenderError,
+    RenderErrorReason, Renderable, TemplateError,
 };
 use serde_json::Value;
 
@@ -67,9 +67,9 @@ impl Templates {
         }
         let mut units = registry(escape::unit_text);
         let mut scripts = registry(escape::shell);
-        units.register_helper("command", Box::new(Words(escape::unit_word)));
-        units.register_helper("value", Box::new(Words(escape::unit_value)));
-        scripts.register_helper("command", Box::new(Words(escape::shell)));
+        units.register_helper("command", Box::new(Words { escape: escape::unit_word, prefixes: UNIT_PREFIXES }));
+        units.register_helper("value", Box::new(Words { escape: escape::unit_value, prefixes: "" }));
+        scripts.register_helper("command", Box::new(Words { escape: escape::shell, prefixes: "" }));
         for (name, text) in BUILT_IN {
             let text = overrides.get(name).map_or(text, String::as_str);
             let registry = if is_script(name) { &mut scripts } else { &mut units };
@@ -97,6 +97,8 @@ fn registry(escape: fn(&str) -> String) -> Handlebars<'static> {
     let mut registry = Handlebars::new();
     registry.set_strict_mode(true);
     registry.register_escape_fn(escape);
+    registry.register_helper("if", Box::new(Condition { holds: true }));
+    registry.register_helper("unless", Box::new(Condition { holds: false }));
     registry
 }
 
@@ -118,13 +120,22 @@ fn unfillable(template: &str, error: &RenderError, values: &Value) -> Flaw {
             format!("there is no helper `{helper}`"),
             "helpers: `if`, `unless`, `each`, `with`, `command`, and in units `value`".to_owned(),
         ),
+        RenderErrorReason::Other(what) => (what.clone(), "write the program's absolute path".to_owned()),
         other => (other.to_string(), "mend the template; docs/templates.md lists variables and helpers".to_owned()),
     };
     Flaw { template: template.to_owned(), line: error.line_no, what, help }
 }
 
+/// What systemd takes from the front of a command's first word, also in quotes, and gives a meaning of its own: `+` for
+/// all rights. There is no escape for it. See systemd.service(5), "Command lines".
+const UNIT_PREFIXES: &str = "@-:+!|";
+
 /// A helper that writes its parameter, one text or a list of them, each escaped, with blanks between.
-struct Words(fn(&str) -> String);
+struct Words {
+    escape: fn(&str) -> String,
+    /// A list can't begin with a word that begins with one of these.
+    prefixes: &'static str,
+}
 
 impl HelperDef for Words {
     fn call<'reg: 'rc, 'rc>(
@@ -135,16 +146,53 @@ impl HelperDef for Words {
         _: &mut RenderContext<'reg, 'rc>,
         out: &mut dyn Output,
     ) -> HelperResult {
-        let parameter = helper.param(0).ok_or(RenderErrorReason::InvalidParamType("a text or a list of texts"))?;
+        let not_text = || RenderErrorReason::InvalidParamType("a text or a list of texts");
+        let parameter = helper.param(0).ok_or_else(not_text)?;
+        if parameter.is_value_missing() {
+            return Err(RenderErrorReason::MissingVariable(parameter.relative_path().cloned()).into());
+        }
         let word = |value: &Value| match value {
-            Value::String(text) => Ok(self.0(text)),
-            Value::Number(number) => Ok(self.0(&number.to_string())),
-            _ => Err(RenderErrorReason::InvalidParamType("a text or a list of texts")),
+            Value::String(text) => Ok((self.escape)(text)),
+            Value::Number(number) => Ok((self.escape)(&number.to_string())),
+            _ => Err(not_text()),
         };
         let words = match parameter.value() {
-            Value::Array(list) => list.iter().map(word).collect::<Result<Vec<_>, _>>()?,
+            Value::Array(list) => {
+                let program = list.first().and_then(Value::as_str).unwrap_or_default();
+                if program.starts_with(|first| self.prefixes.contains(first)) {
+                    return Err(RenderErrorReason::Other(format!(
+                        "systemd would not start a program `{program}`: it takes the first character for an order"
+                    ))
+                    .into());
+                }
+                list.iter().map(word).collect::<Result<Vec<_>, _>>()?
+            }
             single => vec![word(single)?],
         };
         Ok(out.write(&words.join(" "))?)
+    }
+}
+
+/// `if` and `unless`. The library's own take what isn't there for false, also in strict mode.
+struct Condition {
+    holds: bool,
+}
+
+impl HelperDef for Condition {
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        registry: &'reg Handlebars<'reg>,
+        context: &'rc Context,
+        state: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        let parameter = helper.param(0).ok_or(RenderErrorReason::ParamNotFoundForIndex("if", 0))?;
+        if parameter.is_value_missing() {
+            return Err(RenderErrorReason::MissingVariable(parameter.relative_path().cloned()).into());
+        }
+        let holds = parameter.value().is_truthy(false) == self.holds;
+        let part = if holds { helper.template() } else { helper.inverse() };
+        part.map_or(Ok(()), |part| part.render(registry, context, state, out))
     }
 }

@@ -17,6 +17,8 @@ struct Values<'p> {
     server: &'p str,
     address: &'p str,
     digest: &'p str,
+    /// Where the programs of the namespace are on a server.
+    root: String,
     /// Whether every server of the namespace is on one machine.
     local: bool,
     /// Whether any stage runs as another user than its launcher.
@@ -34,14 +36,18 @@ struct Process<'p> {
     instance: u32,
     is_portal: bool,
     is_source: bool,
+    /// As in the topology.
     argv: &'p [String],
-    cwd: &'p str,
+    /// With the program as an absolute path, if it isn't looked up in `PATH`.
+    absolute_argv: Vec<String>,
+    cwd: String,
     env: Vec<Variable<'p>>,
     /// Empty for the launcher's own.
     user: &'p str,
     /// 0 where there is no limit.
     nofile: u64,
     memory: u64,
+    cpu_percent: u64,
     stop_signal: &'p str,
     stop_seconds: u64,
 }
@@ -55,11 +61,17 @@ struct Variable<'p> {
 }
 
 /// The variables for one server.
-pub fn of(plan: &Plan, name: &str, server: &ServerPlan, with_processes: bool) -> Result<Value, serde_json::Error> {
+pub fn of(
+    plan: &Plan,
+    name: &str,
+    server: &ServerPlan,
+    users: bool,
+    with_processes: bool,
+) -> Result<Value, serde_json::Error> {
     let seconds = |milliseconds: u64| milliseconds.div_ceil(1_000);
     let longest = |of: fn(&ProcessPlan) -> u64| seconds(server.processes.iter().map(of).max().unwrap_or(0));
-    let has_user =
-        |process: &ProcessPlan| matches!(&process.program, Program::Stage(program) if program.user.is_some());
+    let root = format!("/opt/waldo/{}/{}", plan.topology, plan.namespace);
+    let processes = server.processes.iter().filter(|_| with_processes).map(|it| process(it, &root)).collect();
     serde_json::to_value(Values {
         topology: &plan.topology,
         namespace: &plan.namespace,
@@ -67,19 +79,31 @@ pub fn of(plan: &Plan, name: &str, server: &ServerPlan, with_processes: bool) ->
         address: &server.address,
         digest: &plan.digest,
         local: plan.local,
-        users: plan.servers.values().flat_map(|server| &server.processes).any(has_user),
+        users,
         // Portals, then stages; in a stop sources, stages, portals.
         start_seconds: 2 * longest(|process| process.ready_timeout) + START_BESIDE,
         stop_seconds: seconds(plan.idle_timeout) + 3 * longest(|process| process.stop.grace) + STOP_BESIDE,
-        processes: if with_processes { server.processes.iter().map(process).collect() } else { Vec::new() },
+        processes,
+        root,
     })
 }
 
-fn process(process: &ProcessPlan) -> Process<'_> {
+/// Whether any stage of a plan runs as another user than its launcher.
+pub fn has_users(plan: &Plan) -> bool {
+    let mut processes = plan.servers.values().flat_map(|server| &server.processes);
+    processes.any(|process| matches!(&process.program, Program::Stage(program) if program.user.is_some()))
+}
+
+fn process<'p>(process: &'p ProcessPlan, root: &str) -> Process<'p> {
     let program = match &process.program {
         Program::Portal => None,
         Program::Stage(program) => Some(program),
     };
+    let argv: &[String] = program.map_or(&[], |program| &program.argv);
+    let mut absolute_argv = argv.to_vec();
+    if let Some(first) = absolute_argv.first_mut().filter(|first| first.contains('/')) {
+        *first = below(root, first);
+    }
     let env = program.into_iter().flat_map(|program| &program.env);
     Process {
         name: &process.name,
@@ -87,13 +111,26 @@ fn process(process: &ProcessPlan) -> Process<'_> {
         instance: process.wiring.instance,
         is_portal: program.is_none(),
         is_source: process.is_source(),
-        argv: program.map_or(&[], |program| &program.argv),
-        cwd: program.map_or(".", |program| &program.cwd),
+        argv,
+        absolute_argv,
+        cwd: program.map_or_else(|| root.to_owned(), |program| below(root, &program.cwd)),
         env: env.map(|(name, value)| Variable { name, value, assignment: format!("{name}={value}") }).collect(),
         user: program.and_then(|program| program.user.as_deref()).unwrap_or_default(),
         nofile: program.and_then(|program| program.nofile).unwrap_or(0),
         memory: program.and_then(|program| program.memory).unwrap_or(0),
+        // Millionths of a processor; systemd knows no less than a hundredth.
+        cpu_percent: program.and_then(|program| program.cpu).map_or(0, |cpu| cpu.div_ceil(10_000)),
         stop_signal: &process.stop.signal,
         stop_seconds: process.stop.grace.div_ceil(1_000),
     }
+}
+
+/// A path that is seen from a directory, as an absolute one.
+fn below(directory: &str, path: &str) -> String {
+    let mut whole = if path.starts_with('/') { String::new() } else { directory.to_owned() };
+    for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        whole.push('/');
+        whole.push_str(part);
+    }
+    if whole.is_empty() { "/".to_owned() } else { whole }
 }
