@@ -2,7 +2,7 @@
 
 DEMO := topologies/debian
 
-.PHONY: help setup build demo test lint deny bench docs clean
+.PHONY: help setup build demo test lint deny bench docs fuzz clean
 
 help: ## shows this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,17 @@ deny: ## checks the dependencies' licences, advisories and sources (needs cargo-
 
 bench: setup ## measures, prints a table, writes target/bench.json
 	cargo run --release -p waldo-benches
+
+# A third of the time for parsing, the rest for all that follows. What is found anew is kept in target/fuzz.
+FUZZ_SECONDS := 600
+FUZZ_SEEDS := $(CURDIR)/fuzz/corpus $(CURDIR)/tests/compile-fail $(CURDIR)/topologies $(CURDIR)/compiler/tests
+FUZZ = mkdir -p target/fuzz/$(1) && cargo +nightly fuzz run $(1) target/fuzz/$(1) $(FUZZ_SEEDS) -- -dict=fuzz/waldo.dict -max_len=8192 \
+	-timeout=10 -rss_limit_mb=1000 -max_total_time=$$(($(FUZZ_SECONDS) * $(2) / 3))
+
+fuzz: setup ## feeds hostile topologies to the compiler for FUZZ_SECONDS (needs cargo-fuzz and nightly Rust)
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "fuzz: cargo-fuzz is missing (cargo install cargo-fuzz)" >&2; exit 1; }
+	$(call FUZZ,parse,1)
+	$(call FUZZ,compile,2)
 
 docs: setup ## builds the API documentation
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps

@@ -1,4 +1,7 @@
-//! `waldo check`: says what is wrong with a topology, all of it at once.
+//! `waldo check`: says what is wrong with a topology, or with those of a workspace, all of it at once.
+
+mod bounds;
+mod workspace;
 
 use std::{
     env,
@@ -8,24 +11,24 @@ use std::{
 
 use waldo_compiler::{
     Diagnostics,
-    bounds::Bounds,
-    check::program,
+    check::{nothing_shipped, program, user},
     diagnostic::json::Report,
     topology::{Stage, Topology},
 };
 
 use crate::{
     exit::{Exit, Failure},
-    numbers::grouped,
     topology_file::{TopologyFile, counted},
 };
 
 /// What to check, and how.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The topology: its file, or the directory that it is in. By default this directory.
+    /// The topology: its file, or the directory that it is in. By default this directory. Of several files what comes later
+    /// is merged into what came before. A directory without a waldo.yaml whose subdirectories have one is a workspace: all of
+    /// them are checked, and whether they can run beside each other.
     #[arg(value_name = "FILE|DIR")]
-    topology: Option<PathBuf>,
+    topologies: Vec<PathBuf>,
     /// Look at this namespace only; by default at all.
     #[arg(short, long)]
     namespace: Option<String>,
@@ -42,19 +45,17 @@ pub struct Arguments {
 
 /// Checks it.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let file = TopologyFile::read(arguments.topology.as_deref())?;
-    let mut checked = match &arguments.namespace {
-        None => waldo_compiler::check(&file.source),
-        Some(namespace) => waldo_compiler::check_one(&file.source, namespace)
-            .map_err(|refusal| Failure::new(refusal.to_string()).exit(Exit::Usage))?,
-    };
-    if arguments.local {
-        let missing = |topology: &Topology| (topology.namespace.name.clone(), programs(topology, &file.directory));
-        checked.diagnostics.extend(Diagnostics::across(checked.topologies.iter().map(missing).collect()));
-        checked.diagnostics.sort();
+    if let Some(directories) = workspace::find(&arguments.topologies) {
+        return workspace::run(arguments, &directories);
     }
+    let file = TopologyFile::read(&arguments.topologies)?;
+    let missing = |topology: &Topology| {
+        if arguments.local { missing_here(topology, &file.directory) } else { Diagnostics::default() }
+    };
+    let checked = waldo_compiler::check_also(&file.sources, arguments.namespace.as_deref(), missing)
+        .map_err(|refusal| Failure::new(refusal.to_string()).exit(Exit::Usage))?;
     if arguments.json {
-        let report = Report::new(&file.source, &checked.diagnostics, checked.bounds);
+        let report = Report::new(&file.sources, &checked.diagnostics, checked.bounds);
         let json = serde_json::to_string_pretty(&report)
             .map_err(|error| Failure::new(format!("the findings can't be written as JSON: {error}")))?;
         println!("{json}");
@@ -62,33 +63,45 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         return Ok(if checked.diagnostics.errors() > 0 || denied { Exit::Error } else { Exit::Ok });
     }
     file.judge(&checked.diagnostics, arguments.deny_warnings)?;
-    match checked.diagnostics.warnings() {
-        0 => println!("{}: no errors", file.source.name),
-        warnings => println!("{}: no errors, {}", file.source.name, counted(warnings, "warning")),
-    }
-    print_bounds(&checked.bounds);
+    print_success(&file, &checked.diagnostics);
+    bounds::print(&checked.bounds);
     Ok(Exit::Ok)
 }
 
-fn print_bounds(bounds: &Bounds) {
-    for (namespace, servers) in bounds {
-        println!("in queues at most, in namespace {namespace}:");
-        for (server, bound) in servers {
-            let mebibytes = bound.queued_bytes.div_ceil(1 << 20);
-            println!("  {server}: {} records, {} MiB", grouped(bound.queued_records), grouped(mebibytes));
-        }
+fn print_success(file: &TopologyFile, diagnostics: &Diagnostics) {
+    match diagnostics.warnings() {
+        0 => println!("{}: no errors", file.name),
+        warnings => println!("{}: no errors, {}", file.name, counted(warnings, "warning")),
     }
 }
 
-/// The programs of a topology's stages that can't be run on this machine.
-fn programs(topology: &Topology, root: &Path) -> Diagnostics {
+/// What a topology needs and this machine doesn't have: programs, users, files to ship.
+fn missing_here(topology: &Topology, root: &Path) -> Diagnostics {
     let mut missing = Diagnostics::default();
     for (name, stage) in &topology.stages {
         if let Err((why, help)) = runs_here(stage, root) {
             missing.push(program::missing(name, stage, why, &help));
         }
+        if let Some(user) = &stage.user
+            && !matches!(nix::unistd::User::from_name(&user.value), Ok(Some(_)))
+        {
+            missing.push(user::unknown(name, user, &users()));
+        }
+    }
+    for pattern in topology.files.iter().flat_map(|files| &files.value) {
+        let below = Path::new(&glob::Pattern::escape(&root.to_string_lossy())).join(&pattern.value);
+        let mut found = glob::glob(&below.to_string_lossy()).into_iter().flatten().flatten();
+        if found.next().is_none() {
+            missing.push(nothing_shipped::pattern(pattern));
+        }
     }
     missing
+}
+
+/// The names of the users in `/etc/passwd`, to suggest one.
+fn users() -> Vec<String> {
+    let lines = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    lines.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.to_owned()).collect()
 }
 
 fn runs_here(stage: &Stage, root: &Path) -> Result<(), (&'static str, String)> {

@@ -1,17 +1,15 @@
 //! `waldo compile`: writes a topology's plan, and all that follows from it, into a build directory.
 
-use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+mod build_directory;
 
-use waldo_compiler::{Choice, Refusal, plan::Plan, render, topology::DEFAULT_NAMESPACE};
+use std::path::{Path, PathBuf};
+
+use waldo_compiler::{Choice, Refusal, Templates, plan::Plan, topology::DEFAULT_NAMESPACE};
 
 use crate::{
     exit::{Exit, Failure},
     located::Target,
-    topology_file::TopologyFile,
+    topology_file::{TopologyFile, counted},
 };
 
 /// What to compile, and where to.
@@ -20,7 +18,7 @@ pub struct Arguments {
     #[command(flatten)]
     target: Target,
     /// Write here; by default into .waldo/build/NAMESPACE beside the topology.
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Fail on warnings too.
     #[arg(long)]
@@ -28,18 +26,28 @@ pub struct Arguments {
 }
 
 /// A plan that can be written.
-pub struct Compiled(Plan);
+pub struct Compiled {
+    plan: Plan,
+    templates: Templates,
+}
 
 /// Compiles it.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let file = TopologyFile::read(arguments.target.topology.as_deref())?;
+    let file = TopologyFile::read(&arguments.target.topologies)?;
     let choice = arguments.target.namespace.as_deref().map_or(Choice::Only, Choice::Named);
     let compiled = compile(&file, choice, None, arguments.deny_warnings)?;
     let plan = compiled.plan();
     let directory =
         arguments.output.clone().unwrap_or_else(|| file.directory.join(".waldo/build").join(&plan.namespace));
-    compiled.write(&directory)?;
+    let files = compiled.write(&directory)?;
     println!("{}: plan {}", directory.display(), plan.digest);
+    let processes: usize = plan.servers.values().map(|server| server.processes.len()).sum();
+    println!(
+        "{} for {} and {}",
+        counted(files, "file"),
+        counted(plan.servers.len(), "server"),
+        counted(processes, "process").replace("processs", "processes"),
+    );
     Ok(Exit::Ok)
 }
 
@@ -47,8 +55,8 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 /// without a name the only local one, or for a file without namespaces `default`, made local. With `ports`, its portals
 /// are in a block of ports from there. Prints what is wrong with the file.
 pub fn local(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
-    let file = TopologyFile::read(target.topology.as_deref())?;
-    let outline = waldo_compiler::outline(&file.source);
+    let file = TopologyFile::read(&target.topologies)?;
+    let outline = waldo_compiler::outline(&file.sources);
     let declared: Vec<_> = match &outline {
         Some(outline) if outline.declares_namespaces() => outline.namespaces().collect(),
         _ => Vec::new(),
@@ -58,12 +66,12 @@ pub fn local(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
         return match local[..] {
             [only] => compile(&file, Choice::Named(&only.name), ports, false),
             [] if declared.is_empty() => compile(&file, Choice::Local(DEFAULT_NAMESPACE), ports, false),
-            [] => Err(Failure::new(format!("none of the namespaces in {} is local", file.source.name)).hint(
+            [] => Err(Failure::new(format!("none of the namespaces in {} is local", file.name)).hint(
                 "`-n NAME` with a new name runs the topology on this machine; or add a namespace with `local: true`",
             )),
             _ => {
                 let names: Vec<_> = local.iter().map(|namespace| namespace.name.as_str()).collect();
-                Err(Failure::new(format!("{} has several local namespaces: {}", file.source.name, names.join(", ")))
+                Err(Failure::new(format!("{} has several local namespaces: {}", file.name, names.join(", ")))
                     .hint("choose one with -n")
                     .exit(Exit::Usage))
             }
@@ -78,6 +86,35 @@ pub fn local(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
             compile(&file, Choice::Local(name), ports.or(own), false)
         }
     }
+}
+
+/// Compiles a topology for comparing: as `waldo up` would if it can run here, else as `waldo compile` would.
+pub fn as_it_would_run(target: &Target, ports: Option<u16>) -> Result<Compiled, Failure> {
+    let file = TopologyFile::read(&target.topologies)?;
+    let outline = waldo_compiler::outline(&file.sources);
+    let declared: Vec<_> = match &outline {
+        Some(outline) if outline.declares_namespaces() => outline.namespaces().collect(),
+        _ => Vec::new(),
+    };
+    let named = target.namespace.as_deref();
+    let is_elsewhere =
+        declared.iter().any(|namespace| !namespace.local && named.is_none_or(|name| namespace.name == name));
+    if is_elsewhere && ports.is_none() {
+        return compile(&file, named.map_or(Choice::Only, Choice::Named), None, false);
+    }
+    local(target, ports)
+}
+
+/// Compiles a topology to be compared with a plan, or with another topology. One that declares no namespaces can be meant
+/// for this machine alone (`waldo up`) or for the servers' addresses (`waldo compile`): the plan beside it tells.
+pub fn to_compare(target: &Target, ports: Option<u16>, with: Option<&Plan>) -> Result<Compiled, Failure> {
+    let file = TopologyFile::read(&target.topologies)?;
+    let declares_some = waldo_compiler::outline(&file.sources).is_some_and(|outline| outline.declares_namespaces());
+    let is_only = target.namespace.as_deref().is_none_or(|name| name == DEFAULT_NAMESPACE);
+    if !declares_some && is_only && ports.is_none() && !with.is_some_and(|plan| plan.local) {
+        return compile(&file, Choice::Only, None, false);
+    }
+    as_it_would_run(target, ports)
 }
 
 /// A block of ports for a namespace that nobody declared: by its name, so that copies seldom meet and each stays where
@@ -96,66 +133,35 @@ fn compile(
     ports: Option<u16>,
     deny_warnings: bool,
 ) -> Result<Compiled, Failure> {
-    match waldo_compiler::compile(&file.source, choice, ports) {
+    match waldo_compiler::compile(&file.sources, choice, ports) {
         Ok(compiled) => {
             file.judge(&compiled.warnings, deny_warnings)?;
-            Ok(Compiled(compiled.plan))
+            Ok(Compiled { plan: compiled.plan, templates: file.templates()? })
         }
         Err(Refusal::Errors(diagnostics)) => {
             file.judge(&diagnostics, deny_warnings)?;
-            Err(Failure::new(format!("{} can't be compiled", file.source.name)))
+            Err(Failure::new(format!("{} can't be compiled", file.name)))
         }
-        Err(refusal) => Err(Failure::new(format!("{}: {refusal}", file.source.name)).exit(Exit::Usage)),
+        Err(refusal) => Err(Failure::new(format!("{}: {refusal}", file.name)).exit(Exit::Usage)),
     }
 }
 
 impl Compiled {
     /// The plan.
     pub fn plan(&self) -> &Plan {
-        &self.0
+        &self.plan
     }
 
     /// The plan.
     pub fn into_plan(self) -> Plan {
-        self.0
+        self.plan
     }
 
-    /// Writes the build directory: an earlier build in it is replaced, anything else is left alone. `plan.json` comes
-    /// last and whole: who finds it finds the rest.
-    pub fn write(&self, directory: &Path) -> Result<(), Failure> {
-        let files = render(&self.0).map_err(|failure| Failure::new(failure.to_string()))?;
-        let unwritable = |error: io::Error| {
-            Failure::new(format!("cannot write the build directory {}: {error}", directory.display()))
-                .hint("choose another with `waldo compile --output DIR`")
-        };
-        let is_build = directory.join("plan.json").exists() || directory.join("plan.json.new").exists();
-        let is_empty = fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
-        if !is_build && !is_empty {
-            return Err(Failure::new(format!("{} has other things in it than a build", directory.display()))
-                .hint("name a new or empty directory"));
-        }
-        if directory.join("servers").exists() {
-            fs::remove_dir_all(directory.join("servers")).map_err(unwritable)?;
-        }
-        for (name, contents) in files.iter().filter(|(name, _)| *name != "plan.json") {
-            write_file(&directory.join(name), contents).map_err(unwritable)?;
-        }
-        if let Some(plan) = files.get("plan.json") {
-            let new = directory.join("plan.json.new");
-            write_file(&new, plan).map_err(unwritable)?;
-            fs::rename(&new, directory.join("plan.json")).map_err(unwritable)?;
-        }
-        Ok(())
+    /// Writes the build directory; answers how many files it has.
+    ///
+    /// # Errors
+    /// If a template or the disk fails, or there is something else than a build in the directory.
+    pub fn write(&self, directory: &Path) -> Result<usize, Failure> {
+        build_directory::write(&self.plan, &self.templates, directory)
     }
-}
-
-fn write_file(path: &Path, contents: &str) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(path, contents)?;
-    if path.extension().is_some_and(|extension| extension == "sh") {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
-    }
-    Ok(())
 }

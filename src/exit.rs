@@ -17,6 +17,8 @@
 
 use std::{fmt, io::Write, process::ExitCode};
 
+use waldo_compiler::diagnostic::render::printable;
+
 /// How a command ended. The number is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -25,6 +27,8 @@ pub enum Exit {
     Ok = 0,
     /// An error; nothing was changed.
     Error = 1,
+    /// There are differences.
+    Different = 2,
     /// Another command works on this namespace, or it runs already.
     Locked = 5,
     /// A person or another command ended it before its time.
@@ -46,6 +50,7 @@ impl Exit {
         match self {
             Self::Ok => "ok",
             Self::Error => "error",
+            Self::Different => "different",
             Self::Locked => "locked",
             Self::Cancelled => "cancelled",
             Self::Lost => "lost",
@@ -93,9 +98,9 @@ impl Failure {
     pub fn print(&self) {
         let (red, bold, reset) = ("\x1b[1;31m", "\x1b[1m", "\x1b[0m");
         let mut stderr = anstream::stderr().lock();
-        let _ = writeln!(stderr, "{red}error{reset}{bold}: {}{reset}", self.message);
+        let _ = writeln!(stderr, "{red}error{reset}{bold}: {}{reset}", printable(&self.message));
         if let Some(hint) = &self.hint {
-            let _ = writeln!(stderr, "  {bold}hint{reset}: {hint}");
+            let _ = writeln!(stderr, "  {bold}hint{reset}: {}", printable(hint));
         }
     }
 }

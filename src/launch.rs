@@ -21,6 +21,12 @@ pub struct Arguments {
     /// The namespace's root: for a local namespace the topology's directory.
     #[arg(long)]
     root: PathBuf,
+    /// Where state, spools and logs are kept; by default in .waldo/NAMESPACE of the root.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Nobody leads: start the sources as soon as everything else is ready.
+    #[arg(long)]
+    alone: bool,
     /// The number of the plan.
     #[arg(long, default_value_t = 1)]
     generation: u64,
@@ -37,6 +43,8 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         server: arguments.server.clone(),
         root: absolute(&arguments.root),
         run_root: paths::run_root(),
+        kept: arguments.state.as_ref().map(absolute),
+        alone: arguments.alone,
         generation: arguments.generation,
         attached: arguments.attached,
     };

@@ -14,9 +14,10 @@ use crate::exit::{Exit, Failure};
 /// The arguments that say so.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Target {
-    /// The topology: its file, or the directory that it is in. By default this directory.
+    /// The topology: its file, or the directory that it is in. By default this directory. Of several files what comes later
+    /// is merged into what came before.
     #[arg(value_name = "FILE|DIR")]
-    pub topology: Option<PathBuf>,
+    pub topologies: Vec<PathBuf>,
     /// The namespace; not needed where there is only one.
     #[arg(short, long, env = "WALDO_NAMESPACE")]
     pub namespace: Option<String>,
@@ -41,9 +42,14 @@ pub fn root_of(topology: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 impl Target {
+    /// The directory of the topology's first file, absolute.
+    pub fn root(&self) -> Result<PathBuf, Failure> {
+        root_of(self.topologies.first().map(PathBuf::as_path))
+    }
+
     /// The namespace that is meant: the one that is named, else the only one that runs, else the only one compiled.
     pub fn locate(&self) -> Result<Located, Failure> {
-        let root = root_of(self.topology.as_deref())?;
+        let root = self.root()?;
         let builds = root.join(".waldo/build");
         if let Some(namespace) = &self.namespace {
             let file = builds.join(namespace).join("plan.json");

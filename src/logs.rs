@@ -49,7 +49,8 @@ struct Log {
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let first = arguments.names.first().map(PathBuf::from).filter(|path| path.exists());
     let names = &arguments.names[usize::from(first.is_some())..];
-    let Located { plan, paths } = Target { topology: first, namespace: arguments.namespace.clone() }.locate()?;
+    let Located { plan, paths } =
+        Target { topologies: first.into_iter().collect(), namespace: arguments.namespace.clone() }.locate()?;
     let mut logs = Vec::new();
     for (server, of_server) in &plan.servers {
         let places = paths.server(server);

@@ -2,14 +2,18 @@
 
 mod check;
 mod compile;
+mod diff;
 mod down;
 mod exec;
 mod exit;
 mod explain;
+mod graph;
+mod init;
 mod launch;
 mod located;
 mod logs;
 mod numbers;
+mod schema;
 mod send;
 mod status;
 mod topology_file;
@@ -30,12 +34,20 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a topology to begin with, which runs as it is
+    Init(init::Arguments),
     /// Say what is wrong with a topology, all of it at once
     Check(check::Arguments),
     /// Explain a rule by its code
     Explain(explain::Arguments),
     /// Write a topology's plan, and all that follows from it, into a build directory
     Compile(compile::Arguments),
+    /// Show what a change will do before it is made: processes, keys, ports, and who must hold
+    Diff(diff::Arguments),
+    /// Draw a topology: stages and flows, servers, or processes
+    Graph(graph::Arguments),
+    /// Print the language as a JSON Schema, so that editors complete and check
+    Schema(schema::Arguments),
     /// Compile a topology and run it on this machine, every server of it
     Up(up::Arguments),
     /// End everything that runs in a namespace, also what was left behind
@@ -58,9 +70,13 @@ enum Command {
 
 fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
+        Command::Init(arguments) => init::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Compile(arguments) => compile::run(arguments),
+        Command::Diff(arguments) => diff::run(arguments),
+        Command::Graph(arguments) => graph::run(arguments),
+        Command::Schema(arguments) => schema::run(arguments),
         Command::Up(arguments) => up::run(arguments),
         Command::Down(arguments) => down::run(arguments),
         Command::Status(arguments) => status::run(arguments),

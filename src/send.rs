@@ -52,7 +52,8 @@ pub struct Arguments {
 
 /// Sends it.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let target = Target { topology: arguments.topology.clone(), namespace: arguments.namespace.clone() };
+    let target =
+        Target { topologies: arguments.topology.iter().cloned().collect(), namespace: arguments.namespace.clone() };
     let Located { plan, paths } = target.locate()?;
     let guide = flow(&plan, &arguments.flow)?;
     let (server, endpoint) = endpoint(&plan, guide, arguments)?;

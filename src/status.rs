@@ -7,7 +7,7 @@ use serde::Serialize;
 use waldo_compiler::plan::Plan;
 use waldo_runtime::{
     cluster,
-    control::{ProcessStatus, ServerStatus, Stand},
+    control::{KeptLimits, ProcessStatus, ServerStatus, Stand},
     launcher::Role,
     ledger,
 };
@@ -67,6 +67,8 @@ struct Process<'a> {
     pid: Option<i32>,
     incarnation: u64,
     restarts: u64,
+    #[serde(skip_serializing_if = "KeptLimits::is_none")]
+    limits: KeptLimits,
     edges: BTreeMap<&'a str, Edge>,
 }
 
@@ -147,6 +149,7 @@ fn server<'a>(plan: &'a Plan, status: &'a ServerStatus) -> Server<'a> {
                     pid: process.pid,
                     incarnation: process.incarnation,
                     restarts: process.restarts,
+                    limits: process.limits,
                     edges: process.entries.iter().filter(|entry| is_edge(entry)).map(edge).collect(),
                 };
                 (process.name.as_str(), report)

@@ -9,9 +9,9 @@ use std::time::Instant;
 use signal_hook::iterator::Signals;
 use waldo_compiler::plan::{Plan, ProcessPlan};
 use waldo_runtime::{
-    cluster::{self, Cluster, outlook::Trouble, preflight},
+    cluster::{self, Cluster, neighbours, outlook::Trouble, preflight},
     control::{Holder, ServerStatus},
-    launcher::last_lines,
+    launcher::{Limits, last_lines},
     ledger::{self, When},
     paths::{self, Paths},
     sys::{
@@ -27,7 +27,7 @@ use self::{
 };
 use crate::{
     exit::{Exit, Failure},
-    located::{Target, root_of},
+    located::Target,
     logs,
     numbers::grouped,
     topology_file::counted,
@@ -124,7 +124,7 @@ struct Ended {
 }
 
 fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Failure> {
-    let root = root_of(arguments.target.topology.as_deref())?;
+    let root = arguments.target.root()?;
     let compiled = crate::compile::local(&arguments.target, arguments.ports)?;
     let plan = compiled.plan();
     preflight::is_here(plan).map_err(|error| unfit(&error))?;
@@ -143,11 +143,14 @@ fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Fail
     let lock = take(&paths, plan)?;
     let prepared = clear_the_way(&paths, plan, progress).and_then(|()| {
         is_ours_alone(&paths, plan)?;
-        preflight::check_ports(plan).map_err(|error| unfit(&error))?;
+        preflight::check_ports(plan, &run_root).map_err(|error| unfit(&error))?;
         if arguments.fresh {
             paths.remove_spools().map_err(|error| unfit(&error.into()))?;
         }
         compiled.write(&paths.build())?;
+        // What is compiled later doesn't touch what runs.
+        std::fs::copy(paths.build().join("plan.json"), paths.live_plan())
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", paths.live_plan().display())))?;
         cluster::next_generation(&paths).map_err(|error| Failure::new(error.to_string()))
     });
     match prepared {
@@ -168,16 +171,29 @@ fn unfit(error: &preflight::Unfit) -> Failure {
 
 fn take(paths: &Paths, plan: &Plan) -> Result<Lock, Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("cannot lock {}: {error}", paths.lock().display()));
-    let holder = Holder { identity: Identity::own().map_err(failed)?, what: "waldo up".to_owned() };
+    let holder = Holder {
+        identity: Identity::own().map_err(failed)?,
+        what: "waldo up".to_owned(),
+        root: Some(paths.root().to_owned()),
+    };
     match Lock::take(&paths.lock(), &holder).map_err(failed)? {
         Taken::Ours(lock) => Ok(lock),
         Taken::Held(by) => {
             let by = by.map_or_else(String::new, |by: Holder| format!(" by process {} ({})", by.identity.pid, by.what));
-            Err(Failure::new(format!("{}/{} is run already{by}", plan.topology, plan.namespace))
-                .hint("`waldo down` ends it; another namespace (-n) runs beside it")
-                .exit(Exit::Locked))
+            let failure = Failure::new(format!("{}/{} is run already{by}", plan.topology, plan.namespace));
+            let hint = "`waldo down` ends it; another namespace (-n) runs beside it";
+            Err(namesake(paths).unwrap_or_else(|| failure.hint(hint)).exit(Exit::Locked))
         }
     }
+}
+
+/// Another topology has this one's name, and runs.
+fn namesake(paths: &Paths) -> Option<Failure> {
+    let other = neighbours::namesake(paths)?;
+    let name = paths.run().strip_prefix(paths::run_root()).unwrap_or(paths.run());
+    let failure =
+        Failure::new(format!("another topology of this name runs as {}: {}", name.display(), other.display()));
+    Some(failure.hint("give one of them another name (`topology:`), or choose another namespace with -n"))
 }
 
 /// Makes sure that nothing that has another run directory works on the same state and spools.
@@ -207,12 +223,12 @@ fn clear_the_way(paths: &Paths, plan: &Plan, progress: &mut Progress) -> Result<
         if let Ok(status) = client.status()
             && !status.attached
         {
-            return Err(Failure::new(format!(
+            let failure = Failure::new(format!(
                 "{name} runs already, detached (launcher of {}: process {})",
                 status.server, status.pid
-            ))
-            .hint("`waldo status` shows it, `waldo down` ends it")
-            .exit(Exit::Locked));
+            ));
+            let hint = "`waldo status` shows it, `waldo down` ends it";
+            return Err(namesake(paths).unwrap_or_else(|| failure.hint(hint)).exit(Exit::Locked));
         }
     }
     let ended = cluster::end(paths, false, cluster::stop_takes(plan)).map_err(|error| failed(error.to_string()))?;
@@ -231,7 +247,9 @@ fn lead(arguments: &Arguments, ready: &Ready, signals: Signals, progress: &mut P
         plan.namespace,
         counted(plan.servers.len(), "server")
     ));
-    let cluster = Cluster::start(&paths.build().join("plan.json"), plan, paths, *generation)
+    // Kept until all launchers have ended, or go on alone.
+    let _limits = Limits::of_all(plan);
+    let cluster = Cluster::start(&paths.live_plan(), plan, paths, *generation)
         .map_err(|error| Failure::new(error.to_string()))?;
     let mut lead = Lead::new(plan, cluster, signals, progress);
     let started = lead.start();

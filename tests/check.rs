@@ -59,7 +59,7 @@ fn files_that_are_no_topology_are_one_clear_error_each() {
         (&empty, vec!["check", "."], "there is no waldo.yaml in ."),
         (&empty, vec!["check", "x.yaml"], "there is no file or directory x.yaml"),
         (&empty, vec!["compile"], "there is no waldo.yaml here"),
-        (&latin, vec!["check"], "isn't text in UTF-8: line 1"),
+        (&latin, vec!["check"], "waldo.yaml:1:14"),
         (&nothing, vec!["check"], "the file is empty"),
         (&binary, vec!["check"], "error[W001]"),
     ] {
@@ -229,5 +229,21 @@ fn up_runs_only_what_is_on_this_machine() {
         let output = waldo(with(namespaces).path(), &arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_schema_that_editors_get_is_json_with_every_section_of_a_topology() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let outcome = std::process::Command::new(env!("CARGO_BIN_EXE_waldo"))
+        .args(["schema", "-o", "waldo.schema.json"])
+        .current_dir(directory.path())
+        .output()
+        .expect("waldo");
+    assert!(outcome.status.success());
+    let text = std::fs::read_to_string(directory.path().join("waldo.schema.json")).expect("a schema");
+    let schema: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    for section in ["topology", "flows", "stages", "loops", "portals", "servers", "namespaces", "include"] {
+        assert!(schema["properties"][section]["description"].is_string(), "{section}");
     }
 }

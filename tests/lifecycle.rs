@@ -21,11 +21,11 @@ stages:
     speaks: ack
     in: [call]
     out: [said]
-    run: [sh, -c, 'while read -r line; do printf "said\t\t%s\n\n" "${{line##*	}}"; done']
+    run: [sh, -c, 'while read -r line; do printf "said\t\t%s\n\n" "$${{line##*	}}"; done']
   note:
     speaks: ack
     in: [said]
-    run: [sh, -c, 'while read -r line; do echo "noted ${{line##*	}}" >&2; echo; done']
+    run: [sh, -c, 'while read -r line; do echo "noted $${{line##*	}}" >&2; echo; done']
 servers:
   s1: {{address: 127.0.0.1}}
   s2: {{address: 127.0.0.1}}

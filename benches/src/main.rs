@@ -3,8 +3,11 @@
 //! Each figure is a median of several runs, and each run measures waldo and the peer one after the other, on the same
 //! machine in the same minute. Compare figures of one table only.
 
+mod compile;
+mod cost;
 mod demo;
 mod figure;
+mod flotilla;
 mod idle;
 mod process;
 mod programs;
@@ -15,6 +18,7 @@ mod trouble;
 use std::{fs, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use cost::Measured;
 use figure::Figure;
 use programs::Programs;
 use roles::Role;
@@ -41,6 +45,9 @@ enum Command {
     /// One process of a relay that is measured.
     #[command(hide = true, subcommand)]
     Role(Role),
+    /// Runs a command and prints what it costs.
+    #[command(hide = true)]
+    Cost(Measured),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -53,12 +60,19 @@ enum Part {
     Links,
     /// Portals for clients: records per second.
     Clients,
+    /// The compiler on a large topology: time in memory, how it grows, and the difference of two plans.
+    Compiler,
+    /// `waldo compile` on a large topology: time and memory.
+    Compile,
+    /// `waldo compile` beside a script over Jinja2.
+    Jinja,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.command {
         Some(Command::Role(role)) => role.run(),
+        Some(Command::Cost(measured)) => measured.run(),
         None => measure(&arguments),
     };
     match done {
@@ -76,7 +90,7 @@ fn measure(arguments: &Arguments) -> Result<(), Trouble> {
     let parts =
         || Part::value_variants().iter().filter(|part| arguments.only.is_empty() || arguments.only.contains(part));
     let programs = Programs::find()?;
-    if parts().any(|&part| part != Part::Idle) {
+    if parts().any(|&part| !matches!(part, Part::Idle | Part::Compiler)) {
         programs.build()?;
     }
     let mut figures: Vec<Figure> = Vec::new();
@@ -88,6 +102,9 @@ fn measure(arguments: &Arguments) -> Result<(), Trouble> {
             Part::Idle => [20, 1_000].into_iter().map(|processes| idle::measure(processes, runs)).collect(),
             Part::Links => relay::measure_links(&programs, runs),
             Part::Clients => relay::measure_clients(&programs, runs).map(|figure| vec![figure]),
+            Part::Compiler => compile::in_memory(runs),
+            Part::Compile => compile::written(&programs, runs),
+            Part::Jinja => compile::beside_jinja(&programs, runs).map(|figure| vec![figure]),
         };
         match measured {
             Ok(measured) => figures.extend(measured),

@@ -43,6 +43,11 @@ impl Programs {
         if status.success() { Ok(()) } else { Err(Trouble::Build) }
     }
 
+    /// Where the sources are.
+    pub fn repository(&self) -> &Path {
+        &self.repository
+    }
+
     /// Where builds go.
     pub fn target(&self) -> &Path {
         self.release.parent().unwrap_or(&self.release)

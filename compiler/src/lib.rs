@@ -7,23 +7,28 @@ pub mod assemble;
 pub mod bounds;
 pub mod check;
 pub mod diagnostic;
+pub mod diff;
+pub mod draw;
 pub mod graph;
 pub mod guide;
 pub mod place;
 pub mod plan;
 pub mod render;
+pub mod schema;
 pub mod source;
 pub mod suggestion;
 pub mod topology;
 pub mod wiring;
+pub mod workspace;
 
 pub use assemble::{digest, verify_digest};
 use bounds::Bounds;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 use plan::Plan;
-pub use render::render;
-pub use source::Source;
+pub use render::{Templates, render};
+pub use source::{Source, Sources};
 use topology::{FileOutline, Namespace, Topology};
+use workspace::Placed;
 
 /// What a check of a file found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +37,6 @@ pub struct Checked {
     pub diagnostics: Diagnostics,
     /// What can be in queues at most, for the namespaces without errors.
     pub bounds: Bounds,
-    /// The topology of each namespace, in the order of the file, as far as it could be read.
-    pub topologies: Vec<Topology>,
 }
 
 /// Which of a file's namespaces to compile.
@@ -80,80 +83,111 @@ pub struct Compiled {
     pub warnings: Diagnostics,
 }
 
-/// Checks a file in every one of its namespaces.
-pub fn check(source: &Source) -> Checked {
-    check_namespaces(source, |_| true)
+/// Checks a topology in every one of its namespaces.
+pub fn check(sources: &Sources) -> Checked {
+    check_namespaces(sources, |_| true, &mut |_| Diagnostics::default()).0
 }
 
-/// Checks a file in one of its namespaces.
+/// Checks a topology in one of its namespaces.
 ///
 /// # Errors
 /// [`Refusal::Unknown`] if there is no such namespace.
-pub fn check_one(source: &Source, namespace: &str) -> Result<Checked, Refusal> {
-    if let Some(outline) = outline(source) {
-        choose(&outline, Choice::Named(namespace))?;
-    }
-    Ok(check_namespaces(source, |name| name == namespace))
+pub fn check_one(sources: &Sources, namespace: &str) -> Result<Checked, Refusal> {
+    check_also(sources, Some(namespace), |_| Diagnostics::default())
 }
 
-fn check_namespaces(source: &Source, wanted: impl Fn(&str) -> bool) -> Checked {
+/// Checks a topology in one or in every one of its namespaces, and adds what another has to say of each, as far as it could be
+/// read.
+///
+/// # Errors
+/// [`Refusal::Unknown`] if there is no such namespace.
+pub fn check_also(
+    sources: &Sources,
+    namespace: Option<&str>,
+    mut also: impl FnMut(&Topology) -> Diagnostics,
+) -> Result<Checked, Refusal> {
+    if let (Some(name), Some(outline)) = (namespace, outline(sources)) {
+        choose(&outline, Choice::Named(name))?;
+    }
+    Ok(check_namespaces(sources, |name| namespace.is_none_or(|wanted| wanted == name), &mut also).0)
+}
+
+fn check_namespaces(
+    sources: &Sources,
+    wanted: impl Fn(&str) -> bool,
+    also: &mut dyn FnMut(&Topology) -> Diagnostics,
+) -> (Checked, Vec<Placed>) {
     let mut diagnostics = Diagnostics::default();
-    let Some(outline) = read(source, &mut diagnostics) else {
-        return Checked { diagnostics, bounds: Bounds::new(), topologies: Vec::new() };
+    let Some(outline) = read(sources, &mut diagnostics) else {
+        diagnostics.sort();
+        return (Checked { diagnostics, bounds: Bounds::new() }, Vec::new());
     };
     let namespaces: Vec<&Namespace> = outline.namespaces().filter(|namespace| wanted(&namespace.name)).collect();
     let mut found = Vec::new();
     let mut bounds = Bounds::new();
-    let mut bindings = Vec::new();
-    let mut topologies = Vec::new();
+    let (mut placed, mut machines) = (Vec::new(), Vec::new());
     for namespace in &namespaces {
         let mut of_namespace = Diagnostics::default();
         let topology = topology::read(&outline, namespace, &mut of_namespace);
         if let Some(whole) = check::check(&topology, None, &mut of_namespace) {
             if of_namespace.errors() == 0 && diagnostics.errors() == 0 {
-                bounds.insert(namespace.name.clone(), bounds::of(&assemble::plan(&whole)));
+                let plan = assemble::undigested(&whole);
+                check::full_queues::check(&topology, &plan, &mut of_namespace);
+                bounds.insert(namespace.name.clone(), bounds::of(&plan));
             }
-            bindings.push((*namespace, whole.bindings));
+            placed.push(Placed::of(whole));
         }
+        of_namespace.extend(also(&topology));
+        machines.push(check::unit_clash::machines(namespace, &topology));
         found.push((namespace.name.clone(), of_namespace));
-        topologies.push(topology);
     }
     check::port_room::across(&namespaces, &mut diagnostics);
     if diagnostics.errors() == 0 {
-        check::port_clash::across(&bindings, &mut diagnostics);
+        check::port_clash::across(&placed, &mut diagnostics);
+        check::unit_clash::across(&machines, &mut diagnostics);
     }
     diagnostics.extend(Diagnostics::across(found));
+    diagnostics.drop_follow_ups(sources.found());
     diagnostics.sort();
-    Checked { diagnostics, bounds, topologies }
+    (Checked { diagnostics, bounds }, placed)
 }
 
 /// Compiles one namespace of a file. With `port_base`, as if the namespace said `ports: port_base`.
 ///
 /// # Errors
 /// [`Refusal`]: the errors of the file in that namespace, or a namespace that isn't there.
-pub fn compile(source: &Source, choice: Choice<'_>, port_base: Option<u16>) -> Result<Compiled, Refusal> {
+pub fn compile(sources: &Sources, choice: Choice<'_>, port_base: Option<u16>) -> Result<Compiled, Refusal> {
     let mut diagnostics = Diagnostics::default();
-    let Some(outline) = read(source, &mut diagnostics) else { return Err(Refusal::Errors(diagnostics)) };
+    let Some(outline) = read(sources, &mut diagnostics) else {
+        diagnostics.sort();
+        return Err(Refusal::Errors(diagnostics));
+    };
     let namespace = choose(&outline, choice)?;
     let topology = topology::read(&outline, &namespace, &mut diagnostics);
     let whole = check::check(&topology, port_base, &mut diagnostics);
-    diagnostics.sort();
+    diagnostics.drop_follow_ups(sources.found());
     match whole {
         Some(whole) if diagnostics.errors() == 0 => {
-            Ok(Compiled { plan: assemble::plan(&whole), warnings: diagnostics })
+            let plan = assemble::plan(&whole);
+            check::full_queues::check(&topology, &plan, &mut diagnostics);
+            diagnostics.sort();
+            Ok(Compiled { plan, warnings: diagnostics })
         }
-        _ => Err(Refusal::Errors(diagnostics)),
+        _ => {
+            diagnostics.sort();
+            Err(Refusal::Errors(diagnostics))
+        }
     }
 }
 
 /// A file's name and namespaces, as far as they can be read; what is wrong with it is for [`fn@check`] and [`compile`] to say.
-pub fn outline(source: &Source) -> Option<FileOutline> {
-    read(source, &mut Diagnostics::default())
+pub fn outline(sources: &Sources) -> Option<FileOutline> {
+    read(sources, &mut Diagnostics::default())
 }
 
-fn read(source: &Source, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
-    let tree = source::yaml::parse(source, diagnostics)?;
-    topology::outline(&tree, diagnostics)
+fn read(sources: &Sources, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
+    diagnostics.extend(sources.found().clone());
+    topology::outline(sources.tree()?, sources.removed(), diagnostics)
 }
 
 fn choose(outline: &FileOutline, choice: Choice<'_>) -> Result<Namespace, Refusal> {

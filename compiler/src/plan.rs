@@ -20,10 +20,13 @@ pub struct Plan {
     pub namespace: String,
     /// Whether every server runs on this machine.
     pub local: bool,
-    /// `xxh3_128` of the rest of the plan as compact JSON with this field empty, in hex.
+    /// `xxh3_128` of the rest of the plan as compact JSON with this field empty and all guide versions 1, in hex.
     pub digest: String,
     /// How long a server may take to become idle. Milliseconds.
     pub idle_timeout: u64,
+    /// What a deployment ships into the namespace's root on each server: patterns of files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
     /// The flows.
     pub flows: BTreeMap<String, FlowPlan>,
     /// The stages' names, each after those that it receives from, as far as loops allow.
@@ -52,6 +55,15 @@ pub struct FlowPlan {
 pub struct ServerPlan {
     /// Where others reach it: an IP or a host name.
     pub address: String,
+    /// How a deployment logs in to it; `None` for its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<String>,
+    /// How much memory it is said to have. Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// How many processors it is said to have. Millionths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u64>,
     /// How many records can be in queues on it, at most, portals' spools aside.
     pub queued_records: u64,
     /// How many bytes those can be, at most.
@@ -73,6 +85,9 @@ pub struct ProcessPlan {
     pub stop: Stop,
     /// How long it may take to get ready. Milliseconds.
     pub ready_timeout: u64,
+    /// How long it may go without progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alive: Option<Alive>,
     /// Whom it talks to.
     pub wiring: Wiring,
 }
@@ -100,9 +115,38 @@ pub struct StageProgram {
     pub env: BTreeMap<String, String>,
     /// Where it runs, from the namespace's root.
     pub cwd: String,
+    /// Whom it runs as; `None` for whoever runs the launcher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// How many files it may have open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nofile: Option<u64>,
+    /// How much memory it may have written to. Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// How much of the processors it is meant to use. Millionths of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u64>,
+}
+
+/// How long a process may go without progress, and what happens then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alive {
+    /// For how long its heartbeat may stand still. Milliseconds.
+    pub within: u64,
+    /// What happens then.
+    pub then: Stalled,
+}
+
+/// What happens to a process that makes no progress.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stalled {
+    /// It is said.
+    #[default]
+    Report,
+    /// It is killed, and started again by its restart policy.
+    Restart,
 }
 
 /// How a stage program speaks.

@@ -1,11 +1,25 @@
 //! What was probably meant by a name that nothing has.
 
+/// What is longer is no slip of the pen. Bytes.
+const LONGEST: usize = 200;
+/// How many names are listed.
+const MOST_LISTED: usize = 12;
+
 /// The most similar of the candidates, if it is similar enough to be worth a question.
 pub fn similar<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if written.len() > LONGEST {
+        return None;
+    }
+    let length = written.chars().count();
     candidates
         .into_iter()
+        // What differs in length by more differs by more.
+        .filter(|candidate| {
+            let other = candidate.chars().count();
+            length.abs_diff(other) <= other.max(length) / 3
+        })
         .map(|candidate| (strsim::damerau_levenshtein(written, candidate), candidate))
-        .filter(|&(distance, candidate)| distance <= candidate.chars().count().max(written.chars().count()) / 3)
+        .filter(|&(distance, candidate)| distance <= candidate.chars().count().max(length) / 3)
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -15,10 +29,11 @@ pub fn help<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str> + C
     if let Some(candidate) = similar(written, candidates.clone()) {
         return format!("did you mean `{candidate}`?");
     }
-    let names: Vec<_> = candidates.into_iter().map(|candidate| format!("`{candidate}`")).collect();
-    match names.len() {
+    let count = candidates.clone().into_iter().count();
+    let names: Vec<_> = candidates.into_iter().take(MOST_LISTED).map(|candidate| format!("`{candidate}`")).collect();
+    match count {
         0 => format!("there are no {kind}"),
-        1..=12 => format!("{kind}: {}", names.join(", ")),
-        more => format!("{kind}: {} and {} more", names[..12].join(", "), more - 12),
+        count if count > MOST_LISTED => format!("{kind}: {} and {} more", names.join(", "), count - MOST_LISTED),
+        _ => format!("{kind}: {}", names.join(", ")),
     }
 }

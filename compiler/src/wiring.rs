@@ -9,10 +9,7 @@ use waldo_sdk::{
 
 use crate::{
     check::Whole,
-    place::{
-        portals::Carrier,
-        ports::{self, Door},
-    },
+    place::{portals::Carrier, ports},
     topology::Stage,
 };
 
@@ -72,14 +69,9 @@ pub fn endpoints(whole: &Whole<'_>) -> BTreeMap<String, BTreeMap<String, Endpoin
 }
 
 fn endpoints_at(whole: &Whole<'_>, server: &str, portal: &str, host: &str) -> Endpoints {
-    let port = |door| {
-        let binding = whole
-            .bindings
-            .iter()
-            .find(|binding| binding.server == server && binding.portal == portal && binding.door == door);
-        binding.map(|binding| format!("tcp://{host}:{}", binding.port))
-    };
-    match (port(Door::Port), port(Door::Link)) {
+    let doors = whole.doors.get(&(server.to_owned(), portal.to_owned())).copied().unwrap_or_default();
+    let endpoint = |port: Option<u32>| port.map(|port| format!("tcp://{host}:{port}"));
+    match (endpoint(doors.0), endpoint(doors.1)) {
         (clients, Some(links)) => Endpoints { links, clients },
         (links, None) => Endpoints { links: links.unwrap_or_default(), clients: None },
     }

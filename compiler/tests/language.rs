@@ -1,11 +1,14 @@
 //! The language by its example: what it says is what the plan has.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use waldo_compiler::{
-    Choice, Refusal, Source, check, compile,
+    Choice, Refusal, Source, Sources, Templates, check, compile,
     diagnostic::render::{Colour, render},
-    plan::{Plan, ProcessPlan, Program, RestartPolicy},
-    source::{node::Shape, yaml},
+    outline,
+    plan::{Alive, Plan, ProcessPlan, Program, RestartPolicy, Stalled},
+    source::{Unaided, node::Shape, yaml},
     verify_digest,
 };
 use waldo_sdk::{
@@ -14,27 +17,20 @@ use waldo_sdk::{
 };
 
 const EXAMPLE: &str = include_str!("language.yaml");
-/// The fields of the example that no version supports yet.
-const UNSUPPORTED: [&str; 6] = [
-    "    alive: {within: 30s, then: report}\n",
-    "    user: nobody\n",
-    ", memory: 2GiB, cpu: 0.5",
-    " ssh: ops@s1,",
-    " ssh: ops@s2,",
-    ", memory: 16GiB, cpu: 8",
-];
-
-fn supported() -> String {
-    UNSUPPORTED.iter().fold(EXAMPLE.to_owned(), |text, field| text.replace(field, ""))
-}
-
 fn compiled(text: &str, choice: Choice<'_>, ports: Option<u16>) -> Plan {
-    let source = Source::new("language.yaml", text);
-    match compile(&source, choice, ports) {
+    let sources = Sources::of("language.yaml", text);
+    match compile(&sources, choice, ports) {
         Ok(compiled) => compiled.plan,
-        Err(Refusal::Errors(diagnostics)) => panic!("{}", render(&source, &diagnostics, Colour::Plain)),
+        Err(Refusal::Errors(diagnostics)) => panic!("{}", render(&sources, &diagnostics, Colour::Plain)),
         Err(refusal) => panic!("{refusal}"),
     }
+}
+
+fn rendered(plan: &Plan) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    let templates = Templates::with(&BTreeMap::new()).expect("templates that can be read");
+    waldo_compiler::render(plan, &templates, &mut files).expect("renders");
+    files
 }
 
 fn process<'p>(plan: &'p Plan, server: &str, name: &str) -> &'p ProcessPlan {
@@ -42,18 +38,27 @@ fn process<'p>(plan: &'p Plan, server: &str, name: &str) -> &'p ProcessPlan {
 }
 
 #[test]
-fn the_example_compiles_apart_from_what_is_not_supported_yet() {
-    let found = check(&Source::new("language.yaml", EXAMPLE)).diagnostics;
-    let codes: Vec<_> = found.iter().map(|found| found.rule.code).collect();
-    assert_eq!(codes, ["W010"; 8], "of stages alive, memory, cpu, user; of servers ssh twice, memory, cpu");
-    let checked = check(&Source::new("language.yaml", &supported()));
+fn the_example_compiles() {
+    let checked = check(&Sources::of("language.yaml", EXAMPLE));
     assert!(checked.diagnostics.is_empty(), "{:?}", checked.diagnostics);
     assert_eq!(checked.bounds.keys().collect::<Vec<_>>(), ["dev", "prod", "wide"]);
 }
 
 #[test]
+fn limits_users_and_what_servers_have_are_in_the_plan() {
+    let plan = compiled(EXAMPLE, Choice::Named("prod"), None);
+    let score = process(&plan, "s1", "score.0");
+    assert_eq!(score.alive, Some(Alive { within: 30_000, then: Stalled::Report }));
+    let Program::Stage(program) = &score.program else { panic!("a stage") };
+    assert_eq!((program.user.as_deref(), program.nofile), (Some("nobody"), Some(4096)));
+    assert_eq!((program.memory, program.cpu), (Some(2 << 30), Some(500_000)));
+    let server = &plan.servers["s1"];
+    assert_eq!((server.ssh.as_deref(), server.memory, server.cpu), (Some("ops@s1"), Some(16 << 30), Some(8_000_000)));
+}
+
+#[test]
 fn a_plan_says_who_talks_to_whom_within_which_share() {
-    let plan = compiled(&supported(), Choice::Named("prod"), None);
+    let plan = compiled(EXAMPLE, Choice::Named("prod"), None);
     let names: Vec<_> = plan.servers["s1"].processes.iter().map(|process| process.name.as_str()).collect();
     let expected = ["intake", "relay", "notify.0", "score.0", "score.1", "score.2", "score.3", "parse.0", "parse.1"];
     assert_eq!(names, expected, "portals first, then stages, sinks before sources");
@@ -91,7 +96,7 @@ fn a_plan_says_who_talks_to_whom_within_which_share() {
 
 #[test]
 fn guides_range_over_the_servers_that_can_own_keys() {
-    let plan = compiled(&supported(), Choice::Named("wide"), None);
+    let plan = compiled(EXAMPLE, Choice::Named("wide"), None);
     plan.guide.check().expect("whole");
     assert_eq!(plan.guide.servers, ["s1", "s2"]);
     let Map::Hash(table) = plan.guide.flows["suspect"].map else { panic!("by slots") };
@@ -107,7 +112,7 @@ fn guides_range_over_the_servers_that_can_own_keys() {
 
 #[test]
 fn a_local_namespace_keeps_its_servers_apart_by_ports() {
-    let text = supported().replace(", state: drained", "");
+    let text = EXAMPLE.to_owned().replace(", state: drained", "");
     let plan = compiled(&text, Choice::Named("dev"), None);
     assert!(plan.local);
     let ports = |server: &str, portal: &str| plan.guide.portals[server][portal].clone();
@@ -131,15 +136,16 @@ fn a_local_namespace_keeps_its_servers_apart_by_ports() {
 
 #[test]
 fn the_same_topology_gives_the_same_bytes_in_whatever_order_it_is_written() {
-    let plan = compiled(&supported(), Choice::Named("dev"), None);
-    let files = waldo_compiler::render(&plan).expect("renders");
-    assert_eq!(files, waldo_compiler::render(&compiled(&supported(), Choice::Named("dev"), None)).expect("renders"));
+    let plan = compiled(EXAMPLE, Choice::Named("dev"), None);
+    let files = rendered(&plan);
+    assert_eq!(files, rendered(&compiled(EXAMPLE, Choice::Named("dev"), None)));
 
-    let source = Source::new("language.yaml", &supported());
-    let tree = yaml::parse(&source, &mut waldo_compiler::Diagnostics::default()).expect("is YAML");
+    let source = Source::new("language.yaml", EXAMPLE);
+    let tree =
+        yaml::parse(&source, &Unaided, &mut 10_000, &mut waldo_compiler::Diagnostics::default()).expect("is YAML");
     let backward = written_backward(&tree);
     let other = compiled(&backward, Choice::Named("dev"), None);
-    assert_eq!(files, waldo_compiler::render(&other).expect("renders"));
+    assert_eq!(files, rendered(&other));
 }
 
 /// The same tree with every map in reverse order, in flow style.
@@ -160,7 +166,7 @@ fn written_backward(node: &waldo_compiler::source::node::Node) -> String {
 
 #[test]
 fn the_digest_covers_all_of_a_plan() {
-    let plan = compiled(&supported(), Choice::Named("prod"), None);
+    let plan = compiled(EXAMPLE, Choice::Named("prod"), None);
     assert!(verify_digest(&plan));
     let read: Plan = serde_json::from_str(&serde_json::to_string_pretty(&plan).expect("JSON")).expect("JSON");
     assert_eq!(read, plan);
@@ -172,7 +178,7 @@ fn the_digest_covers_all_of_a_plan() {
 
 #[test]
 fn a_namespace_is_chosen_or_the_only_one() {
-    let source = Source::new("language.yaml", &supported());
+    let source = Sources::of("language.yaml", EXAMPLE);
     assert!(matches!(compile(&source, Choice::Only, None), Err(Refusal::Ambiguous(names)) if names.len() == 3));
     assert!(matches!(compile(&source, Choice::Named("prd"), None), Err(Refusal::Unknown { .. })));
     assert!(matches!(compile(&source, Choice::Local("Bad"), None), Err(Refusal::BadName(_))));
@@ -234,23 +240,24 @@ proptest! {
 
     #[test]
     fn no_text_makes_the_compiler_panic(damages in proptest::collection::vec(damage(), 1..5)) {
-        let mut text: Vec<char> = supported().chars().collect();
+        let mut text: Vec<char> = EXAMPLE.to_owned().chars().collect();
         for (at, remove, insert) in damages {
             let start = at % (text.len() + 1);
             let end = (start + remove).min(text.len());
             text.splice(start..end, insert.chars());
         }
-        let source = Source::new("damaged.yaml", &text.into_iter().collect::<String>());
+        let source = Sources::of("damaged.yaml", &text.into_iter().collect::<String>());
         let checked = check(&source);
         let shown = render(&source, &checked.diagnostics, Colour::Plain);
         prop_assert!(!shown.contains('\u{1b}'), "an escape gets through to the terminal");
         let without_errors = checked.diagnostics.errors() == 0;
-        for topology in &checked.topologies {
-            let compiled = compile(&source, Choice::Named(&topology.namespace.name), None);
+        let outline = outline(&source);
+        for namespace in outline.iter().flat_map(waldo_compiler::topology::FileOutline::namespaces) {
+            let compiled = compile(&source, Choice::Named(&namespace.name), None);
             prop_assert!(compiled.is_ok() || !without_errors);
             if let Ok(compiled) = compiled {
                 prop_assert!(compiled.plan.guide.check().is_ok());
-                prop_assert!(waldo_compiler::render(&compiled.plan).is_ok());
+                rendered(&compiled.plan);
             }
         }
     }

@@ -26,6 +26,9 @@ pub struct Holder {
     pub identity: Identity,
     /// What it is: `waldo up`, `waldo down`, `launcher`.
     pub what: String,
+    /// The directory of its topology.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
 }
 
 /// A request to a launcher.
@@ -135,6 +138,20 @@ pub enum Stand {
     Stopped,
 }
 
+impl fmt::Display for Stand {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Starting => "starting",
+            Self::Standing => "standing",
+            Self::Flowing => "flowing",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+            Self::Holding => "holding",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
 /// What state a process is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -188,6 +205,9 @@ pub struct ProcessStatus {
     /// More about it, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// By what it is kept to its limits of memory and processors.
+    #[serde(default, skip_serializing_if = "KeptLimits::is_none")]
+    pub limits: KeptLimits,
     /// Its process id, while it runs.
     pub pid: Option<i32>,
     /// Which start this is.
@@ -209,6 +229,36 @@ pub struct ProcessStatus {
     pub log: PathBuf,
     /// How long its log was when the launcher began. Bytes.
     pub log_from: u64,
+}
+
+/// By what a process is kept to its limits; `None` for a limit that it hasn't.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptLimits {
+    /// Its limit of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Keeper>,
+    /// Its limit of processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Keeper>,
+}
+
+impl KeptLimits {
+    /// Whether it has no such limit.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What keeps a process to a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keeper {
+    /// A control group: all that the stage's process starts is counted together.
+    ControlGroup,
+    /// A limit that each process of the stage has on its own.
+    Process,
+    /// Nothing: this machine doesn't let the launcher do it.
+    Nothing,
 }
 
 /// Why a launcher could not be asked.

@@ -1,11 +1,20 @@
 //! The exec shim: limits, working directory and signals of a process, set in the process itself before it becomes the
 //! program. Doing this between fork and exec (`pre_exec`) would make each start from a large launcher slow.
 
-use std::{ffi::OsString, os::unix::process::CommandExt, path::PathBuf, process::Command};
+use std::{
+    ffi::{CString, OsString},
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::Command,
+};
 
-use nix::sys::{
-    resource::{Resource, getrlimit, setrlimit},
-    signal::SigSet,
+use nix::{
+    sys::{
+        prctl,
+        resource::{Resource, getrlimit, setrlimit},
+        signal::SigSet,
+    },
+    unistd::{self, Gid, User},
 };
 
 use crate::sys;
@@ -13,8 +22,16 @@ use crate::sys;
 /// How a process is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
+    /// Whom it runs as; `None` for whoever starts it.
+    pub user: Option<String>,
+    /// The number of the group that all processes of the namespace have, besides those of their users.
+    pub group: Option<u32>,
     /// How many files it may have open.
     pub nofile: Option<u64>,
+    /// How much memory it may have written to, where no control group sees to that: `RLIMIT_DATA`. Bytes.
+    pub memory: Option<u64>,
+    /// The control groups that it joins.
+    pub cgroups: Vec<PathBuf>,
     /// Where it runs.
     pub cwd: Option<PathBuf>,
     /// The program and its arguments; not empty.
@@ -34,6 +51,31 @@ pub enum NotStarted {
         wanted: u64,
         /// What the system allows.
         hard: u64,
+    },
+    /// The limit of memory could not be set.
+    #[error("cannot limit memory to {wanted} bytes (limits.memory): {why}")]
+    Memory {
+        /// What the topology asks for. Bytes.
+        wanted: u64,
+        /// What the system says.
+        why: nix::Error,
+    },
+    /// A control group can't be joined.
+    #[error("cannot join the control group {why}")]
+    Group {
+        /// Which, and what the system says.
+        why: std::io::Error,
+    },
+    /// There is no such user.
+    #[error("cannot run as {0}: this machine has no such user")]
+    NoUser(String),
+    /// The user can't be switched to.
+    #[error("cannot run as {user}: {why}; only root may run programs as other users")]
+    User {
+        /// Whom.
+        user: String,
+        /// What the system says.
+        why: nix::Error,
     },
     /// The working directory can't be entered.
     #[error("cannot run in {}: {why}", path.display())]
@@ -67,6 +109,35 @@ pub fn become_program(setup: &Setup) -> NotStarted {
     }
 }
 
+/// Takes on user and groups, and gives up the way back. Before the working directory is entered: the user must be able to.
+fn become_user(setup: &Setup) -> Result<(), NotStarted> {
+    let Some(name) = &setup.user else {
+        if let Some(group) = setup.group {
+            // The namespace's directories need it only of those who aren't root.
+            let mut groups = unistd::getgroups().unwrap_or_default();
+            groups.push(Gid::from_raw(group));
+            let _ = unistd::setgroups(&groups);
+        }
+        return Ok(());
+    };
+    let user = User::from_name(name).ok().flatten().ok_or_else(|| NotStarted::NoUser(name.clone()))?;
+    if user.uid == unistd::geteuid() {
+        return Ok(());
+    }
+    let switch = || {
+        let mut groups = match CString::new(name.as_str()) {
+            Ok(name) => unistd::getgrouplist(&name, user.gid)?,
+            Err(_) => vec![user.gid],
+        };
+        groups.extend(setup.group.map(Gid::from_raw));
+        unistd::setgroups(&groups)?;
+        unistd::setgid(user.gid)?;
+        unistd::setuid(user.uid)?;
+        prctl::set_no_new_privs()
+    };
+    switch().map_err(|why| NotStarted::User { user: name.clone(), why })
+}
+
 fn set_up(setup: &Setup) -> Result<&OsString, NotStarted> {
     let program = setup.argv.first().ok_or(NotStarted::Nothing)?;
     if let Some(wanted) = setup.nofile {
@@ -75,6 +146,14 @@ fn set_up(setup: &Setup) -> Result<&OsString, NotStarted> {
             return Err(NotStarted::Files { wanted, hard });
         }
     }
+    if let Some(wanted) = setup.memory {
+        setrlimit(Resource::RLIMIT_DATA, wanted, wanted).map_err(|why| NotStarted::Memory { wanted, why })?;
+    }
+    // While whoever started this still has the right to.
+    for group in &setup.cgroups {
+        sys::cgroup::join(group).map_err(|why| NotStarted::Group { why })?;
+    }
+    become_user(setup)?;
     if let Some(path) = &setup.cwd {
         std::env::set_current_dir(path).map_err(|why| NotStarted::Directory { path: path.clone(), why })?;
     }

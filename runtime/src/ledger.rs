@@ -173,6 +173,7 @@ mod tests {
 
     fn process(name: &str, role: Role, entries: Vec<Entry>) -> ProcessStatus {
         ProcessStatus {
+            limits: crate::control::KeptLimits::default(),
             name: name.to_owned(),
             stage: name.to_owned(),
             role,

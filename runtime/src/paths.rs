@@ -8,7 +8,7 @@
 //!         <process>/{in, page, wiring.json, identity.json}
 //! <root>/.waldo/                          beside the topology, and stays
 //!     build/<namespace>/                  what was compiled
-//!     <namespace>/generation
+//!     <namespace>/{generation, live.json}    the plan that is live, and its number
 //!     <namespace>/<server>/{state/<process>/, spool/<portal>/, log/<process>.log}
 //! ```
 //!
@@ -83,6 +83,7 @@ const KEPT: &str = "a directory for state, spools and logs";
 pub struct Paths {
     run: PathBuf,
     root: PathBuf,
+    kept: PathBuf,
     namespace: String,
 }
 
@@ -115,7 +116,18 @@ pub fn run_root() -> PathBuf {
 impl Paths {
     /// The places of this namespace of the topology in the directory `root`.
     pub fn new(run_root: &Path, root: &Path, topology: &str, namespace: &str) -> Self {
-        Self { run: run_root.join(topology).join(namespace), root: root.to_owned(), namespace: namespace.to_owned() }
+        Self {
+            run: run_root.join(topology).join(namespace),
+            root: root.to_owned(),
+            kept: root.join(".waldo").join(namespace),
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    /// The same, with what stays in another directory.
+    #[must_use]
+    pub fn keeping(self, kept: &Path) -> Self {
+        Self { kept: kept.to_owned(), ..self }
     }
 
     /// The topology's directory.
@@ -138,14 +150,19 @@ impl Paths {
         self.root.join(".waldo/build").join(&self.namespace)
     }
 
+    /// The plan that is live, or was live last.
+    pub fn live_plan(&self) -> PathBuf {
+        self.kept.join("live.json")
+    }
+
     /// The file with the number of the plan that was live last.
     pub fn generation(&self) -> PathBuf {
-        self.root.join(".waldo").join(&self.namespace).join("generation")
+        self.kept.join("generation")
     }
 
     /// The places of a server.
     pub fn server(&self, server: &str) -> ServerPaths {
-        let kept = self.root.join(".waldo").join(&self.namespace).join(server);
+        let kept = self.kept.join(server);
         ServerPaths { run: self.run.join(server), states: kept.join("state"), kept }
     }
 
@@ -156,8 +173,7 @@ impl Paths {
 
     /// Removes what portals have kept in their spools, on all servers that ever ran here.
     pub fn remove_spools(&self) -> Result<(), Unusable> {
-        let kept = self.root.join(".waldo").join(&self.namespace);
-        let Ok(servers) = fs::read_dir(&kept) else { return Ok(()) };
+        let Ok(servers) = fs::read_dir(&self.kept) else { return Ok(()) };
         for server in servers.flatten() {
             let path = server.path().join("spool");
             if !path.is_dir() {
@@ -205,9 +221,8 @@ impl Paths {
     /// # Errors
     /// If it can't be made or written.
     pub fn make_kept(&self) -> Result<(), Unusable> {
-        let kept = self.root.join(".waldo").join(&self.namespace);
-        make(&kept, 0o755, KEPT)?;
-        writable(&kept, KEPT)
+        make(&self.kept, 0o755, KEPT)?;
+        writable(&self.kept, KEPT)
     }
 
     /// Removes the namespace's run directory and those above it that have become empty.

@@ -1,6 +1,7 @@
 //! Leading a cluster through its run: wait until all is ready, let it flow, prove it idle, finish, stop, take stock.
 
 use std::{
+    collections::BTreeSet,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use waldo_runtime::{
         outlook::{self, Movement, Trouble},
         stop_takes,
     },
-    control::{Command, ServerStatus, Stand},
+    control::{Command, Keeper, ServerStatus, Stand},
     idle::Verdict,
 };
 use waldo_sdk::page::{Entry, Kind};
@@ -132,6 +133,13 @@ impl<'a> Lead<'a> {
                 "{portal} goes on with {count} records of {flow} that an earlier run left (`waldo up --fresh` drops them)"
             ));
         }
+        let unlimited = self.unlimited();
+        if !unlimited.is_empty() {
+            self.progress.say(&format!(
+                "limits.cpu of {} isn't enforced here: waldo may not make control groups for it on this machine",
+                unlimited.into_iter().collect::<Vec<_>>().join(", ")
+            ));
+        }
         self.cluster.tell(&Command::StartSources)?;
         self.begin_phase("flow");
         Ok(())
@@ -150,6 +158,12 @@ impl<'a> Lead<'a> {
                 Some((format!("{}/{}", server.server, process.name), flow.to_owned(), entry.done))
             })
             .collect()
+    }
+
+    /// The stages that nothing keeps to their limit of processors.
+    fn unlimited(&self) -> BTreeSet<String> {
+        let processes = self.last.iter().flat_map(|server| &server.processes);
+        processes.filter(|it| it.limits.cpu == Some(Keeper::Nothing)).map(|it| it.stage.clone()).collect()
     }
 
     /// Goes on until a signal or another command ends it.

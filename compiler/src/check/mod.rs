@@ -11,15 +11,18 @@ pub(crate) mod duplicate_key;
 pub(crate) mod empty_portal;
 pub(crate) mod environment;
 pub(crate) mod flow_in_two_portals;
+pub(crate) mod full_queues;
 pub(crate) mod guide_ranges;
 pub(crate) mod guide_server;
 pub(crate) mod idle_server;
+pub(crate) mod include;
 pub mod ipc_path;
 pub(crate) mod key_without_guide;
 pub(crate) mod lines_in_loop;
 pub(crate) mod lines_outputs;
 pub(crate) mod loop_numbers;
 pub(crate) mod loop_without_passes;
+pub(crate) mod many_namespaces;
 pub(crate) mod many_portals;
 pub(crate) mod missing_field;
 pub(crate) mod name_clash;
@@ -28,21 +31,34 @@ pub(crate) mod no_owner;
 pub(crate) mod no_producer;
 pub(crate) mod not_a_cycle;
 pub(crate) mod not_supported;
+pub(crate) mod not_text;
+pub mod nothing_shipped;
 pub(crate) mod nowhere;
+pub(crate) mod overcommitted;
 pub(crate) mod port_clash;
 pub(crate) mod port_room;
 pub mod program;
+pub(crate) mod shared_machine;
+pub(crate) mod shipped_files;
 pub(crate) mod small_disk;
 pub(crate) mod spool_room;
 pub(crate) mod spread_all_in_loop;
+pub(crate) mod stalled_filter;
+pub(crate) mod substitution;
 pub(crate) mod syntax;
 pub(crate) mod undeclared_cycle;
+pub(crate) mod unit_clash;
 pub(crate) mod unknown_field;
 pub(crate) mod unknown_name;
 pub(crate) mod unreachable_instances;
 pub(crate) mod unreachable_stage;
+pub(crate) mod unset_variable;
 pub(crate) mod unused_label;
+pub mod user;
+pub(crate) mod variable_in_key;
 pub(crate) mod wrong_kind;
+
+use std::collections::HashMap;
 
 use crate::{
     diagnostic::{Diagnostics, Severity},
@@ -50,7 +66,7 @@ use crate::{
     place::{
         Placement,
         portals::Carriers,
-        ports::{self, Binding},
+        ports::{self, Binding, Door},
     },
     source::Place,
     topology::Topology,
@@ -70,7 +86,7 @@ pub struct Rule {
 }
 
 /// All rules in the order of their codes.
-pub const RULES: [&Rule; 40] = [
+pub const RULES: [&Rule; 54] = [
     &syntax::RULE,
     &unknown_field::RULE,
     &missing_field::RULE,
@@ -111,6 +127,20 @@ pub const RULES: [&Rule; 40] = [
     &small_disk::RULE,
     &many_portals::RULE,
     &lines_in_loop::RULE,
+    &include::RULE,
+    &not_text::RULE,
+    &variable_in_key::RULE,
+    &substitution::RULE,
+    &unset_variable::RULE,
+    &many_namespaces::RULE,
+    &stalled_filter::RULE,
+    &overcommitted::RULE,
+    &full_queues::RULE,
+    &user::RULE,
+    &shipped_files::RULE,
+    &nothing_shipped::RULE,
+    &shared_machine::RULE,
+    &unit_clash::RULE,
 ];
 
 /// The rule of a code, however it is capitalised.
@@ -128,6 +158,8 @@ pub struct Whole<'t> {
     pub carriers: Carriers,
     /// The ports of portals.
     pub bindings: Vec<Binding>,
+    /// The same by server and portal: its `port`, and its `link`.
+    pub doors: HashMap<(String, String), (Option<u32>, Option<u32>)>,
     /// Who sends to whom.
     pub edges: Vec<Edge<'t>>,
 }
@@ -139,12 +171,17 @@ impl<'t> Whole<'t> {
         let carriers = Carriers::of(topology);
         let bindings = ports::assign(topology, &placement, &carriers, port_base);
         let edges = graph::edges(topology, &placement);
-        Self { topology, placement, carriers, bindings, edges }
+        let mut doors: HashMap<(String, String), (Option<u32>, Option<u32>)> = HashMap::new();
+        for binding in &bindings {
+            let (port, link) = doors.entry((binding.server.clone(), binding.portal.clone())).or_default();
+            *if binding.door == Door::Port { port } else { link } = Some(binding.port);
+        }
+        Self { topology, placement, carriers, bindings, doors, edges }
     }
 }
 
 /// Rules that look at single things and the names in them.
-const PARTS: [fn(&Topology, &mut Diagnostics); 11] = [
+const PARTS: [fn(&Topology, &mut Diagnostics); 13] = [
     unknown_name::check,
     name_clash::check,
     missing_field::check,
@@ -156,10 +193,12 @@ const PARTS: [fn(&Topology, &mut Diagnostics); 11] = [
     lines_outputs::check,
     loop_numbers::check,
     small_disk::check,
+    stalled_filter::check,
+    shipped_files::check,
 ];
 
 /// Rules that look at the whole.
-const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 14] = [
+const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 15] = [
     no_producer::check,
     no_consumer::check,
     nowhere::check,
@@ -174,6 +213,7 @@ const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 14] = [
     port_room::check,
     ipc_path::check,
     empty_portal::check,
+    overcommitted::check,
 ];
 
 /// Rules whose warnings help only where there are no errors.

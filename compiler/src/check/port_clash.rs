@@ -6,7 +6,7 @@ use super::{Rule, Whole};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
     place::ports::Binding,
-    topology::Namespace,
+    workspace::Placed,
 };
 
 pub(crate) static RULE: Rule = Rule {
@@ -41,19 +41,13 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
 }
 
 /// Finds ports shared between namespaces.
-pub(crate) fn across(namespaces: &[(&Namespace, Vec<Binding>)], diagnostics: &mut Diagnostics) {
-    for (index, (second, bindings)) in namespaces.iter().enumerate() {
-        for (first, others) in &namespaces[..index] {
-            let known: BTreeMap<(&str, u32), &Binding> =
-                others.iter().map(|binding| ((binding.address.as_str(), binding.port), binding)).collect();
-            let clash = bindings.iter().find_map(|binding| {
-                known.get(&(binding.address.as_str(), binding.port)).map(|other| (binding, *other))
-            });
-            let Some((binding, other)) = clash else { continue };
+pub(crate) fn across(namespaces: &[Placed], diagnostics: &mut Diagnostics) {
+    for (index, later) in namespaces.iter().enumerate() {
+        for earlier in &namespaces[..index] {
+            let Some((binding, other)) = shared(earlier, later) else { continue };
+            let (first, second) = (&earlier.namespace, &later.namespace);
             let place = second.ports.as_ref().map_or(second.place, |ports| ports.place);
-            let above = others.iter().chain(bindings).map(|binding| binding.port).max().unwrap_or_default();
-            let base = (above / 1000 + 1) * 1000;
-            let mend = if base <= 60_000 { format!("`ports: {base}`") } else { "`ports` that are free".to_owned() };
+            let mend = free_base(earlier, later);
             diagnostics.push(
                 Diagnostic::new(
                     &RULE,
@@ -76,6 +70,23 @@ pub(crate) fn across(namespaces: &[(&Namespace, Vec<Binding>)], diagnostics: &mu
     }
 }
 
-fn words(binding: &Binding) -> String {
+/// A port that both want on one address: the later one's, and the earlier one's.
+pub(super) fn shared<'p>(earlier: &'p Placed, later: &'p Placed) -> Option<(&'p Binding, &'p Binding)> {
+    let known: BTreeMap<(&str, u32), &Binding> =
+        earlier.bindings.iter().map(|binding| ((binding.address.as_str(), binding.port), binding)).collect();
+    later
+        .bindings
+        .iter()
+        .find_map(|binding| known.get(&(binding.address.as_str(), binding.port)).map(|other| (binding, *other)))
+}
+
+/// Words for a base above the ports of both.
+pub(super) fn free_base(earlier: &Placed, later: &Placed) -> String {
+    let above = earlier.bindings.iter().chain(&later.bindings).map(|binding| binding.port).max().unwrap_or_default();
+    let base = (above / 1000 + 1) * 1000;
+    if base <= 60_000 { format!("`ports: {base}`") } else { "`ports` that are free".to_owned() }
+}
+
+pub(super) fn words(binding: &Binding) -> String {
     format!("portal `{}` of server `{}`", binding.portal, binding.server)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Rule;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
-    source::Located,
+    source::{Located, Place},
     suggestion,
     topology::{Guide, TableDefault, Topology},
 };
@@ -20,11 +20,36 @@ servers or labels; a guide's `ranges`, `table` and `default` name servers. While
 whole topology aren't run: what they said would be noise.",
 };
 
+/// How many names are compared with all others: with more, it would take minutes, and nobody reads as many.
+const MOST_COMPARED: usize = 200;
+
+/// What may have been meant, for the first names.
+struct Suggestions {
+    left: usize,
+}
+
+impl Suggestions {
+    fn help<'a>(&mut self, used: &str, known: impl IntoIterator<Item = &'a str> + Clone, kind: &str) -> String {
+        if self.left == 0 {
+            return format!("look it up under {kind}");
+        }
+        self.left -= 1;
+        suggestion::help(used, known, kind)
+    }
+}
+
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
+    let mut suggestions = Suggestions { left: MOST_COMPARED };
     let mut flow = |used: &Located<String>, by: &str| {
         if !topology.flows.contains_key(&used.value) {
             let known = topology.flows.keys().map(String::as_str);
-            diagnostics.push(unknown("flow", used, by, &suggestion::help(&used.value, known, "flows")));
+            diagnostics.push(unknown(
+                "flow",
+                used,
+                by,
+                &suggestions.help(&used.value, known, "flows"),
+                topology.removed.named("flows", &used.value),
+            ));
         }
     };
     for (name, stage) in &topology.stages {
@@ -45,15 +70,27 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
     for (name, stage) in &topology.stages {
         for used in stage.on.iter().flat_map(|on| &on.value) {
             if !servers.contains(used.value.as_str()) && !labels.contains(used.value.as_str()) {
-                let help = suggestion::help(&used.value, servers.union(&labels).copied(), "servers and labels");
-                diagnostics.push(unknown("server or label", used, &format!("stage `{name}`"), &help));
+                let help = suggestions.help(&used.value, servers.union(&labels).copied(), "servers and labels");
+                diagnostics.push(unknown(
+                    "server or label",
+                    used,
+                    &format!("stage `{name}`"),
+                    &help,
+                    topology.removed.named("servers", &used.value),
+                ));
             }
         }
     }
     let mut server = |used: &Located<String>, flow: &str| {
         if !servers.contains(used.value.as_str()) {
-            let help = suggestion::help(&used.value, servers.iter().copied(), "servers");
-            diagnostics.push(unknown("server", used, &format!("the guide of flow `{flow}`"), &help));
+            let help = suggestions.help(&used.value, servers.iter().copied(), "servers");
+            diagnostics.push(unknown(
+                "server",
+                used,
+                &format!("the guide of flow `{flow}`"),
+                &help,
+                topology.removed.named("servers", &used.value),
+            ));
         }
     };
     for (name, flow) in &topology.flows {
@@ -72,8 +109,11 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
     }
 }
 
-fn unknown(kind: &str, used: &Located<String>, by: &str, help: &str) -> Diagnostic {
-    Diagnostic::new(&RULE, used.place, format!("{by} names an unknown {kind}: `{}`", used.value))
-        .label(format!("no such {kind}"))
-        .help(help)
+fn unknown(kind: &str, used: &Located<String>, by: &str, help: &str, removed: Option<Place>) -> Diagnostic {
+    let found = Diagnostic::new(&RULE, used.place, format!("{by} names an unknown {kind}: `{}`", used.value))
+        .label(format!("no such {kind}"));
+    match removed {
+        Some(place) => found.also(place, "removed here").help("remove what names it too, or don't remove it"),
+        None => found.help(help),
+    }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Diagnostics, Severity};
-use crate::{bounds::Bounds, source::Source};
+use crate::{bounds::Bounds, source::Sources};
 
 /// The version of the report.
 pub const FORMAT: u32 = 1;
@@ -13,6 +13,9 @@ pub const FORMAT: u32 = 1;
 pub struct Report {
     format: u32,
     diagnostics: Vec<Finding>,
+    /// How many findings there are besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<usize>,
     bounds: Bounds,
 }
 
@@ -28,11 +31,13 @@ struct Finding {
 }
 
 impl Report {
-    /// The report on a source.
-    pub fn new(source: &Source, diagnostics: &Diagnostics, bounds: Bounds) -> Self {
+    /// The report on a topology.
+    pub fn new(sources: &Sources, diagnostics: &Diagnostics, bounds: Bounds) -> Self {
+        let more = Some(diagnostics.more()).filter(|&more| more > 0);
         let diagnostics = diagnostics
             .iter()
             .map(|diagnostic| {
+                let source = sources.file(diagnostic.place);
                 let position = source.position(diagnostic.place.start);
                 let message = if diagnostic.notes.is_empty() {
                     diagnostic.message.clone()
@@ -53,6 +58,6 @@ impl Report {
                 }
             })
             .collect();
-        Self { format: FORMAT, diagnostics, bounds }
+        Self { format: FORMAT, diagnostics, more, bounds }
     }
 }

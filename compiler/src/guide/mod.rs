@@ -1,9 +1,10 @@
 //! Makes the guide: for every keyed flow the map from key to server, and where each portal is reached.
 
+pub mod movement;
 pub mod owners;
 pub mod slots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use waldo_sdk::guide::{FORMAT, FlowGuide, Guide, Map, Otherwise, ServerIndex};
 
@@ -14,13 +15,15 @@ use crate::{
 };
 
 /// The generation in which the flows' guides of a first plan last changed.
-const FIRST: u64 = 1;
+pub(crate) const FIRST: u64 = 1;
 
 /// The guide of a topology that keeps all rules.
 pub fn build(whole: &Whole<'_>) -> Guide {
     let topology = whole.topology;
     let servers: Vec<String> = topology.servers.keys().cloned().collect();
-    let index = |name: &str| servers.iter().position(|server| server == name).unwrap_or_default() as ServerIndex;
+    let places: HashMap<&str, ServerIndex> =
+        servers.iter().enumerate().map(|(place, server)| (server.as_str(), place as ServerIndex)).collect();
+    let index = |name: &str| places.get(name).copied().unwrap_or_default();
     let mut tables = Tables::default();
     let mut flows = BTreeMap::new();
     for (name, flow) in &topology.flows {
@@ -48,7 +51,7 @@ pub fn build(whole: &Whole<'_>) -> Guide {
         };
         flows.insert(name.clone(), FlowGuide { version: FIRST, portal: portal.to_owned(), map });
     }
-    Guide { format: FORMAT, servers, tables: tables.tables, flows, portals: wiring::endpoints(whole) }
+    Guide { format: FORMAT, servers: servers.clone(), tables: tables.tables, flows, portals: wiring::endpoints(whole) }
 }
 
 /// Slot tables, one for each set of servers and weights.

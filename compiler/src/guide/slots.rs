@@ -20,6 +20,10 @@ pub type Weights<'t> = BTreeMap<&'t str, Weight>;
 
 /// Bits after the point in a cost.
 const FRACTION: u32 = 32;
+/// A weight of 1, in the units of [`Weight`].
+const UNIT: u128 = 1_000_000;
+/// How many of the cheapest pairs are looked at for each slot before any other.
+const OFFERS: usize = 24;
 /// In a table: a slot that nobody has yet.
 const FREE: usize = usize::MAX;
 
@@ -30,22 +34,58 @@ pub fn table(weights: &Weights<'_>) -> Vec<usize> {
         return Vec::new();
     }
     let weight: Vec<u128> = weights.values().map(|weight| u128::from(weight.0)).collect();
-    let mut pairs: Vec<(u128, usize, usize)> = Vec::with_capacity(SLOTS * weights.len());
-    for (owner, name) in weights.keys().enumerate() {
-        pairs.extend((0..SLOTS).map(|slot| (u128::from(cost(name, slot)), owner, slot)));
-    }
+    let mut table = vec![FREE; SLOTS];
+    // Almost all slots are given away by the cheapest pairs: with many servers the others needn't even be looked at closely.
+    let bound = bound(&weight);
+    let cheap = weights.keys().enumerate().flat_map(|(owner, name)| {
+        let least = least_hash(bound, weight[owner]);
+        (0..SLOTS).filter_map(move |slot| {
+            let hash = hash(name, slot);
+            (hash >= least).then(|| (u128::from(cost(hash)), owner, slot))
+        })
+    });
+    let cheap = cheap.filter(|(cost, owner, _)| *cost <= u128::from(bound) * weight[*owner] / UNIT).collect();
+    give_away(cheap, &weight, &mut table, &mut room);
+    let open: Vec<(usize, &str)> = weights.keys().copied().enumerate().filter(|(owner, _)| room[*owner] > 0).collect();
+    let rest = (0..SLOTS)
+        .filter(|slot| table[*slot] == FREE)
+        .flat_map(|slot| open.iter().map(move |&(owner, name)| (u128::from(cost(hash(name, slot))), owner, slot)));
+    give_away(rest.collect(), &weight, &mut table, &mut room);
+    table
+}
+
+/// Goes through pairs from the cheapest on: a slot that is free goes to a server that has room.
+fn give_away(mut pairs: Vec<(u128, usize, usize)>, weight: &[u128], table: &mut [usize], room: &mut [usize]) {
     // Cost over weight, compared without dividing; ties by name and slot.
     pairs.sort_unstable_by(|(cost_a, a, slot_a), (cost_b, b, slot_b)| {
         (cost_a * weight[*b], a, slot_a).cmp(&(cost_b * weight[*a], b, slot_b))
     });
-    let mut table = vec![FREE; SLOTS];
     for (_, owner, slot) in pairs {
         if table[slot] == FREE && room[owner] > 0 {
             table[slot] = owner;
             room[owner] -= 1;
         }
     }
-    table
+}
+
+/// A cost for a weight of 1 below which there are about [`OFFERS`] pairs for each slot; without end if all are needed. Which it
+/// is doesn't change the table, only how fast it is made.
+fn bound(weight: &[u128]) -> u64 {
+    let total: u128 = weight.iter().sum();
+    if weight.len() <= OFFERS {
+        return 64 << FRACTION;
+    }
+    // The chance that a cost is below c · w is 1 - 2^(-c · w), about ln 2 · c · w where that is small.
+    let bound = ((OFFERS as u128 * UNIT) << FRACTION) * 1_000 / (693 * total);
+    u64::try_from(bound).unwrap_or(u64::MAX).clamp(1, 64 << FRACTION)
+}
+
+/// A hash below which costs are surely above the bound.
+fn least_hash(bound: u64, weight: u128) -> u64 {
+    let cost = (u128::from(bound) * weight / UNIT) >> FRACTION;
+    // Costs of up to `cost` and a part belong to hashes from 2^(64 - cost - 1) on.
+    let zeros = cost + 1;
+    if zeros >= 64 { 0 } else { u64::MAX >> zeros }
 }
 
 /// How many slots each server gets: its fair share rounded down, and one more for the largest remainders.
@@ -69,9 +109,13 @@ pub fn quotas(weights: &Weights<'_>) -> Vec<usize> {
     quotas
 }
 
-/// `-log2(u)` with [`FRACTION`] bits after the point, for `u` a hash of name and slot over 2^64.
-fn cost(name: &str, slot: usize) -> u64 {
-    let hash = xxh3_64_with_seed(name.as_bytes(), slot as u64) | 1;
+/// What a server's cost for a slot is drawn from.
+fn hash(name: &str, slot: usize) -> u64 {
+    xxh3_64_with_seed(name.as_bytes(), slot as u64) | 1
+}
+
+/// `-log2(u)` with [`FRACTION`] bits after the point, for `u` a hash over 2^64.
+fn cost(hash: u64) -> u64 {
     (64 << FRACTION) - log2(hash)
 }
 
@@ -124,6 +168,23 @@ mod tests {
         }
         assert_eq!(log2(3) >> (FRACTION - 8), (1.584_962_5_f64 * 256.0) as u64);
         assert!(log2(u64::MAX) < 64 << FRACTION && log2(u64::MAX - (1 << 40)) < log2(u64::MAX));
+    }
+
+    #[test]
+    fn looking_at_the_cheapest_pairs_first_changes_nothing() {
+        let names: Vec<String> = (0..60).map(|number| format!("s{number}")).collect();
+        for number in 0..3_u64 {
+            let weight = |place: usize| Weight(1 + (place as u64 * 7_919 + number * 104_729) % 3_000_000);
+            let weights: Weights<'_> =
+                names.iter().enumerate().map(|(place, name)| (name.as_str(), weight(place))).collect();
+            let all = weights.keys().enumerate().flat_map(|(owner, name)| {
+                (0..SLOTS).map(move |slot| (u128::from(cost(hash(name, slot))), owner, slot))
+            });
+            let mut expected = vec![FREE; SLOTS];
+            let of: Vec<u128> = weights.values().map(|weight| u128::from(weight.0)).collect();
+            give_away(all.collect(), &of, &mut expected, &mut quotas(&weights));
+            assert_eq!(table(&weights), expected);
+        }
     }
 
     #[test]

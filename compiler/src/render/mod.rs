@@ -1,31 +1,30 @@
 //! Plan → the files of a build directory. Byte for byte the same for the same plan.
 
 pub mod escape;
+pub mod template;
+mod values;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
-use handlebars::{Handlebars, RenderError, TemplateError};
 use serde::Serialize;
-use serde_json::json;
+pub use template::{Flaw, Templates};
+use template::{LAUNCH, SERVICE, TARGET};
 use waldo_sdk::wiring::SpoolLimits;
 
 use crate::plan::{Plan, Program, ServerPlan};
 
-/// The script that starts a server's launcher by hand.
-const LAUNCH: &str = include_str!("../../../templates/launch.sh.hbs");
-
 /// Why a plan could not be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// A value that JSON can't hold.
-    #[error("the plan can't be written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
-    /// A template that can't be parsed.
-    #[error("a template can't be read: {0}")]
-    Template(#[from] Box<TemplateError>),
-    /// A template that asks for something that isn't there.
-    #[error("a template can't be filled in: {0}")]
-    Render(#[from] Box<RenderError>),
+    /// A template that can't be read or filled in.
+    #[error(transparent)]
+    Template(#[from] Flaw),
+    /// What takes the files doesn't.
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 /// One of a server's portals in `portals.json`.
@@ -39,23 +38,63 @@ struct PortalRow<'p> {
     spool: SpoolLimits,
 }
 
-/// Path in the build directory → contents.
-pub fn render(plan: &Plan) -> Result<BTreeMap<String, String>, Failure> {
-    let mut files = BTreeMap::new();
-    files.insert("plan.json".to_owned(), pretty(plan)?);
-    files.insert("guide.json".to_owned(), pretty(&plan.guide)?);
-    for (name, server) in &plan.servers {
-        let directory = format!("servers/{name}");
-        files.insert(format!("{directory}/portals.json"), pretty(&portals(server))?);
-        files.insert(format!("{directory}/endpoints.json"), pretty(&endpoints(plan, name, server))?);
-        files.insert(format!("{directory}/processes.json"), pretty(&server.processes)?);
-        files.insert(format!("{directory}/launch.sh"), launch_script(LAUNCH, plan, name)?);
-    }
-    Ok(files)
+/// Where the files of a build go.
+pub trait Sink {
+    /// Takes one file, whose contents `write` puts out: its path in the build directory, and whether it is to be run.
+    ///
+    /// # Errors
+    /// If it can't be kept.
+    fn file(
+        &mut self,
+        path: &str,
+        executable: bool,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()>;
 }
 
-fn pretty(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
+/// Path → contents, for those who want a build in memory.
+impl Sink for BTreeMap<String, String> {
+    fn file(&mut self, path: &str, _: bool, write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        let mut contents = Vec::new();
+        write(&mut contents)?;
+        self.insert(path.to_owned(), String::from_utf8(contents).map_err(io::Error::other)?);
+        Ok(())
+    }
+}
+
+/// Hands out the files of a build, `plan.json` last: who finds that finds the rest.
+///
+/// # Errors
+/// If a template or the sink fails.
+pub fn render(plan: &Plan, templates: &Templates, sink: &mut dyn Sink) -> Result<(), Failure> {
+    json(sink, "guide.json", &plan.guide)?;
+    let unit = format!("waldo-{}-{}", plan.topology, plan.namespace);
+    let users = values::has_users(plan);
+    for (name, server) in &plan.servers {
+        let directory = format!("servers/{name}");
+        json(sink, &format!("{directory}/portals.json"), &portals(server))?;
+        json(sink, &format!("{directory}/endpoints.json"), &endpoints(plan, name, server))?;
+        json(sink, &format!("{directory}/processes.json"), &server.processes)?;
+        let values = values::of(plan, name, server, users, templates.wants_processes).map_err(io::Error::from)?;
+        let from_templates = [
+            (LAUNCH, "launch.sh".to_owned(), true),
+            (SERVICE, format!("{unit}-{name}.service"), false),
+            (TARGET, format!("{unit}.target"), false),
+        ];
+        for (template, file, executable) in from_templates {
+            let text = templates.render(template, &values)?;
+            sink.file(&format!("{directory}/{file}"), executable, &mut |out| out.write_all(text.as_bytes()))?;
+        }
+    }
+    json(sink, "plan.json", plan)?;
+    Ok(())
+}
+
+fn json(sink: &mut dyn Sink, path: &str, value: &impl Serialize) -> io::Result<()> {
+    sink.file(path, false, &mut |out| {
+        serde_json::to_writer_pretty(&mut *out, value)?;
+        out.write_all(b"\n")
+    })
 }
 
 fn portals(server: &ServerPlan) -> BTreeMap<&str, PortalRow<'_>> {
@@ -87,19 +126,4 @@ fn endpoints<'p>(plan: &Plan, server: &str, of: &'p ServerPlan) -> BTreeMap<&'p 
             (process.name.as_str(), path)
         })
         .collect()
-}
-
-fn launch_script(template: &str, plan: &Plan, server: &str) -> Result<String, Failure> {
-    let mut templates = Handlebars::new();
-    templates.set_strict_mode(true);
-    templates.register_escape_fn(escape::shell);
-    templates.register_template_string("launch.sh", template).map_err(Box::new)?;
-    let values = json!({
-        "topology": plan.topology,
-        "namespace": plan.namespace,
-        "server": server,
-        "digest": plan.digest,
-        "local": plan.local,
-    });
-    Ok(templates.render("launch.sh", &values).map_err(Box::new)?)
 }

@@ -63,4 +63,13 @@ impl Node {
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key)
     }
+
+    /// How many values it is and holds.
+    pub fn values(&self) -> usize {
+        match &self.shape {
+            Shape::Null(_) | Shape::Scalar(_) => 1,
+            Shape::List(items) => 1 + items.iter().map(Self::values).sum::<usize>(),
+            Shape::Map(entries) => 1 + entries.iter().map(|entry| entry.value.values()).sum::<usize>(),
+        }
+    }
 }

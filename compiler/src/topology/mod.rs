@@ -1,5 +1,6 @@
 //! The topology of one namespace as typed values, each of which knows its place in the file.
 
+pub mod language;
 pub mod literal;
 pub mod merge;
 pub mod name;
@@ -12,7 +13,7 @@ use waldo_sdk::wiring::{KeyRule, Spread};
 
 use self::literal::Weight;
 use crate::{
-    plan::{RestartPolicy, Speaks},
+    plan::{Alive, RestartPolicy, Speaks},
     source::{Located, Place},
 };
 
@@ -43,6 +44,8 @@ pub struct Topology {
     pub has_holes: bool,
     /// Who sends and receives each flow, looked up from the stages.
     ends: Ends,
+    /// What of it was removed by a later file or by the namespace.
+    pub removed: merge::Removed,
 }
 
 /// Flow → names of stages, in order.
@@ -145,7 +148,7 @@ pub struct Stage {
     /// When it is started again.
     pub restart: Restart,
     /// How long its heartbeat may stand still.
-    pub alive: Option<Place>,
+    pub alive: Option<Located<Alive>>,
     /// How it is stopped.
     pub stop: Stop,
     /// How long it may take to get ready. Milliseconds.
@@ -250,18 +253,18 @@ pub struct Server {
     pub address: Option<Located<String>>,
     /// What its portals bind, if not the address.
     pub listen: Option<Located<String>>,
-    /// Where it is said how to log in to it.
-    pub ssh: Option<Place>,
+    /// How to log in to it.
+    pub ssh: Option<Located<String>>,
     /// How many keys it owns, against the others.
     pub weight: Weight,
     /// Where the weight is stated.
     pub weight_place: Option<Place>,
     /// Names that stages may be placed on.
     pub labels: Vec<Located<String>>,
-    /// Where it is said how much memory it has.
-    pub memory: Option<Place>,
-    /// Where it is said how many processors it has.
-    pub cpu: Option<Place>,
+    /// How much memory it has. Bytes.
+    pub memory: Option<Located<u64>>,
+    /// How many processors it has, in millionths.
+    pub cpu: Option<Located<u64>>,
     /// Where it is said to be out of action.
     pub drained: Option<Place>,
 }

@@ -1,6 +1,7 @@
 //! All servers of a namespace on this machine, as the command that leads them sees them: one launcher each.
 
 mod farewell;
+pub mod neighbours;
 pub mod outlook;
 pub mod preflight;
 mod running;

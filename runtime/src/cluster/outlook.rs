@@ -124,6 +124,7 @@ mod tests {
 
     fn server(state: Condition, failures: u32, entries: Vec<Entry>) -> ServerStatus {
         let process = |name: &str, role, state, failures, entries| ProcessStatus {
+            limits: crate::control::KeptLimits::default(),
             name: name.to_owned(),
             stage: name.to_owned(),
             role,

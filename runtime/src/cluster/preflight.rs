@@ -3,11 +3,13 @@
 use std::{
     ffi::OsString,
     net::{TcpListener, ToSocketAddrs},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use waldo_compiler::plan::{Plan, Program};
+use waldo_sdk::wiring::Place;
 
+use super::neighbours;
 use crate::{
     launcher::resolve_program,
     paths::{Paths, Unusable},
@@ -41,6 +43,18 @@ pub enum Unfit {
         stage: String,
         /// Which.
         path: PathBuf,
+    },
+    /// An address is bound by another portal of waldo's.
+    #[error("{server}/{portal} cannot listen at {address}: portal {} of {}/{} does, on its server {}", other.process, other.topology, other.namespace, other.server)]
+    Taken {
+        /// On which server.
+        server: String,
+        /// Which portal.
+        portal: String,
+        /// Where.
+        address: String,
+        /// Who listens there.
+        other: Box<Place>,
     },
     /// An address can't be bound.
     #[error("{server}/{portal} cannot listen at {address}: {why}")]
@@ -76,6 +90,10 @@ impl Unfit {
             Self::Port { why, .. } if why.kind() == std::io::ErrorKind::AddrInUse => {
                 Some("end what listens there, or choose another block of ports with --ports".to_owned())
             }
+            Self::Taken { other, .. } => Some(format!(
+                "end {}/{} with `waldo down`, or choose another block of ports with --ports",
+                other.topology, other.namespace
+            )),
             Self::Port { .. } => Some("choose another block of ports with --ports".to_owned()),
             Self::Unusable(unusable) => Some(unusable.hint()),
         }
@@ -132,7 +150,7 @@ pub fn check(plan: &Plan, paths: &Paths) -> Result<(), Unfit> {
 ///
 /// # Errors
 /// The first one that isn't.
-pub fn check_ports(plan: &Plan) -> Result<(), Unfit> {
+pub fn check_ports(plan: &Plan, run_root: &Path) -> Result<(), Unfit> {
     for (server, portals) in &plan.guide.portals {
         for (portal, endpoints) in portals {
             let doors = plan.servers.get(server).and_then(|server| {
@@ -145,12 +163,16 @@ pub fn check_ports(plan: &Plan) -> Result<(), Unfit> {
             for endpoint in [bound.0, bound.1].into_iter().flatten() {
                 let address = endpoint.trim_start_matches("tcp://");
                 let address = address.replacen("*:", "0.0.0.0:", 1);
-                can_bind(&address).map_err(|why| Unfit::Port {
-                    server: server.clone(),
-                    portal: portal.clone(),
-                    address,
-                    why,
-                })?;
+                let Err(why) = can_bind(&address) else { continue };
+                let (server, portal) = (server.clone(), portal.clone());
+                let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+                let other = port
+                    .filter(|_| why.kind() == std::io::ErrorKind::AddrInUse)
+                    .and_then(|port| neighbours::listener(run_root, port));
+                return Err(match other {
+                    Some(other) => Unfit::Taken { server, portal, address, other: Box::new(other) },
+                    None => Unfit::Port { server, portal, address, why },
+                });
             }
         }
     }

@@ -27,23 +27,27 @@ use waldo_sdk::{
 
 use super::{
     LaunchError, Options,
+    limits::Limits,
     lines::Lines,
     logs,
     machine::{Effect, Event, Machine},
+    owners,
     spawn::Spawner,
-    state::{Ended, Moment, Process, ProcessIndex},
+    state::{Ended, Moment, Phase, Process, ProcessIndex, State},
 };
 use crate::{
-    control::{Answer, Command, ProcessStatus, Request, ServerStatus},
+    control::{Answer, Command, ProcessStatus, Request, ServerStatus, Stand},
     idle::{Pages, Scope},
     paths::ServerPaths,
-    sys,
+    sys::{self, service::ServiceManager},
 };
 
 /// The longest wait, so that a lost wake-up costs no more than this. Milliseconds.
 const LONGEST_WAIT: u64 = 1_000;
 /// How often the pages are read while the stages work off what is there. Milliseconds.
 const LOOK_AGAIN: u64 = 5;
+/// How often a heartbeat is looked at within the time that it may stand still.
+const HEARTBEATS: u64 = 4;
 /// How long what is left of an ended process's group may take to be gone once it is killed.
 const GONE: Duration = Duration::from_secs(1);
 /// How often logs are looked at and rates taken. Milliseconds.
@@ -68,6 +72,9 @@ pub struct Driver {
     stops: UnixStream,
     /// Whether the launcher stops when the command that started it ends.
     attached: bool,
+    /// Whether nobody leads, so that the sources are for this launcher to start.
+    alone: bool,
+    manager: ServiceManager,
     asked_to_stop: bool,
     draining: bool,
     leaving: bool,
@@ -113,6 +120,9 @@ impl Driver {
         let processes: Vec<Process> = server.processes.iter().map(Process::new).collect();
         let of_all_servers = plan.servers.values().flat_map(|server| &server.processes);
         let longest_grace = of_all_servers.map(|process| process.stop.grace).max().unwrap_or(0);
+        let processes_socket = listen(places.processes())?;
+        owners::open_to_group(plan, &places.processes())
+            .map_err(LaunchError::io(format!("open {} to the group", places.processes().display())))?;
         Ok(Self {
             began: Instant::now(),
             received: vec![0; processes.len()],
@@ -122,7 +132,8 @@ impl Driver {
             plans: server.processes.clone(),
             pages,
             idle,
-            spawner: Spawner::new(options, plan, places).map_err(LaunchError::io("find this program"))?,
+            spawner: Spawner::new(options, plan, places, Limits::of(plan, &options.server, server))
+                .map_err(LaunchError::io("find this program"))?,
             places: places.clone(),
             identity: Identity {
                 topology: plan.topology.clone(),
@@ -132,13 +143,15 @@ impl Driver {
                 digest: plan.digest.clone(),
             },
             running: HashMap::new(),
-            processes: listen(places.processes())?,
+            processes: processes_socket,
             commands: listen(places.commands())?,
             callers: Vec::new(),
             members: Vec::new(),
             ends: signals(&[SIGCHLD])?,
             stops: signals(&[SIGTERM, SIGINT, SIGHUP])?,
             attached: options.attached,
+            alone: options.alone,
+            manager: ServiceManager::of_this_process(),
             asked_to_stop: false,
             draining: false,
             leaving: false,
@@ -163,16 +176,41 @@ impl Driver {
                 self.draining = false;
                 self.take_in(Event::Drained);
             }
+            self.hear_heartbeats();
             if self.machine.next_deadline().is_some_and(|deadline| deadline <= self.now()) {
                 self.take_in(Event::Tick);
+            }
+            if self.alone && self.machine.phase() == Phase::Standing {
+                self.take_in(Event::StartSources);
             }
             if self.chores_at <= self.now() {
                 self.do_chores();
             }
+            self.tell_manager();
         }
         self.callers.iter_mut().for_each(Lines::flush);
         self.note("stopped");
         Ok(self.status())
+    }
+
+    fn tell_manager(&mut self) {
+        match self.machine.phase().stand() {
+            Stand::Standing | Stand::Flowing => self.manager.ready(),
+            Stand::Starting => {}
+            Stand::Draining | Stand::Stopping | Stand::Holding | Stand::Stopped => self.manager.stopping(),
+        }
+        let processes = self.machine.processes();
+        let ready = processes.iter().filter(|process| matches!(process.state, State::Ready { .. })).count();
+        let phase = self.machine.phase().stand();
+        self.manager.status(&format!("{phase}: {ready} of {} processes ready", processes.len()));
+        self.manager.sign_of_life();
+    }
+
+    fn hear_heartbeats(&mut self) {
+        for process in self.machine.watched() {
+            let beat = self.pages[process.0].heartbeat();
+            self.take_in(Event::Heartbeat { process, beat });
+        }
     }
 
     fn now(&self) -> Moment {
@@ -191,6 +229,10 @@ impl Driver {
         let due = self.machine.next_deadline().map_or(LONGEST_WAIT, |deadline| deadline.saturating_sub(now));
         let due = due.min(self.chores_at.saturating_sub(now)).min(LONGEST_WAIT);
         let due = if self.draining { due.min(LOOK_AGAIN) } else { due };
+        let due = self.manager.patience().map_or(due, |patience| due.min(patience.as_millis() as u64));
+        // A heartbeat can't be waited for: it is looked at a few times within the time that it may stand still.
+        let shortest = self.machine.watched().into_iter().filter_map(|process| self.plans[process.0].alive);
+        let due = shortest.map(|alive| (alive.within / HEARTBEATS).max(LOOK_AGAIN)).fold(due, u64::min);
         let stdin = std::io::stdin();
         let mut watched: Vec<BorrowedFd> =
             vec![self.ends.as_fd(), self.stops.as_fd(), self.commands.as_fd(), self.processes.as_fd()];
@@ -238,6 +280,10 @@ impl Driver {
                     self.note(&format!("{}: killed", self.plans[process.0].name));
                     let _ = sys::process::kill_group(pid);
                 }
+            }
+            Effect::Report { process } => {
+                let within = self.plans[process.0].alive.map_or(0, |alive| alive.within);
+                self.note(&format!("{}: no progress for {within} ms", self.plans[process.0].name));
             }
             Effect::WatchDrain => self.draining = true,
             Effect::Leave => self.leaving = true,
@@ -442,18 +488,20 @@ impl Driver {
                 .iter()
                 .zip(&self.pages)
                 .zip(&self.log_from)
-                .map(|((process, page), &log_from)| self.process_status(process, page, log_from))
+                .zip(&self.plans)
+                .map(|(((process, page), &log_from), plan)| self.process_status(process, plan, page, log_from))
                 .collect(),
         }
     }
 
-    fn process_status(&self, process: &Process, page: &Page, log_from: u64) -> ProcessStatus {
+    fn process_status(&self, process: &Process, plan: &ProcessPlan, page: &Page, log_from: u64) -> ProcessStatus {
         ProcessStatus {
             name: process.name.clone(),
             stage: process.stage.clone(),
             role: process.role,
             state: process.condition(),
             detail: process.detail(),
+            limits: self.spawner.limits().kept(plan),
             pid: process.pid(),
             incarnation: process.incarnation,
             restarts: process.restarts(),

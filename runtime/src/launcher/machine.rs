@@ -8,10 +8,10 @@
 //!
 //! Every state that waits has a deadline: [`Machine::next_deadline`] says when to come with [`Event::Tick`].
 
-use waldo_compiler::plan::RestartPolicy;
+use waldo_compiler::plan::{RestartPolicy, Stalled};
 use waldo_sdk::control::{FromProcess, ToProcess};
 
-use super::state::{Ended, Finish, Moment, Phase, Process, ProcessIndex, Role, State, Step};
+use super::state::{Ended, Finish, Moment, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
 
 /// The first pause before a start, after a start that was made at once. Milliseconds.
 const FIRST_PAUSE: u64 = 50;
@@ -83,6 +83,13 @@ pub enum Event {
     },
     /// The stages have nothing more to work off.
     Drained,
+    /// What a process's heartbeat is now.
+    Heartbeat {
+        /// Which.
+        process: ProcessIndex,
+        /// Its number: it moves with every progress, and while there is nothing to do.
+        beat: u64,
+    },
     /// Time has passed.
     Tick,
 }
@@ -111,6 +118,11 @@ pub enum Effect {
     },
     /// Kill its whole group.
     Kill {
+        /// Which.
+        process: ProcessIndex,
+    },
+    /// Say that it makes no progress.
+    Report {
         /// Which.
         process: ProcessIndex,
     },
@@ -182,11 +194,40 @@ impl Machine {
                     self.stop_stages(now);
                 }
             }
+            Event::Heartbeat { process, beat } => self.heard_heartbeat(now, process, beat),
             Event::Tick => {}
         }
         self.tick(now);
         self.advance(now);
         std::mem::take(&mut self.effects)
+    }
+
+    /// The processes whose heartbeats matter now: their driver tells of them by [`Event::Heartbeat`].
+    pub fn watched(&self) -> Vec<ProcessIndex> {
+        let is_watched = |process: &Process| process.alive.is_some() && matches!(process.state, State::Ready { .. });
+        let processes = self.processes.iter().enumerate();
+        processes.filter(|(_, process)| is_watched(process)).map(|(index, _)| ProcessIndex(index)).collect()
+    }
+
+    /// A process that makes no progress is reported once, or killed; what holds its gate or its input back isn't its fault.
+    fn heard_heartbeat(&mut self, now: Moment, index: ProcessIndex, beat: u64) {
+        let process = &mut self.processes[index.0];
+        let (Some(alive), State::Ready { pid, .. }) = (process.alive, process.state.clone()) else { return };
+        if beat != process.heartbeat.0 {
+            process.heartbeat = (beat, now);
+            process.stalled = None;
+            return;
+        }
+        let since = process.heartbeat.1;
+        if now.saturating_sub(since) < alive.within || process.stalled.is_some() {
+            return;
+        }
+        process.stalled = Some(since);
+        self.effects.push(Effect::Report { process: index });
+        if alive.then == Stalled::Restart && !self.phase.is_leaving() {
+            self.processes[index.0].state = State::Overdue { pid, ended: Overdue::Stalled };
+            self.effects.push(Effect::Kill { process: index });
+        }
     }
 
     /// When something is due, if nothing happens before.
@@ -227,6 +268,7 @@ impl Machine {
         process.connected = false;
         process.gate_closed = false;
         process.trouble = None;
+        process.stalled = None;
         process.state = State::Launching;
         self.effects.push(Effect::Start { process: index, incarnation: process.incarnation });
     }
@@ -247,6 +289,7 @@ impl Machine {
             FromProcess::Ready => {
                 if let State::Starting { pid, .. } = process.state {
                     process.state = State::Ready { pid, since: now };
+                    process.heartbeat.1 = now;
                     if self.gate_closed && process.role != Role::Stage {
                         self.tell(index, ToProcess::gate(true));
                     }
@@ -275,7 +318,10 @@ impl Machine {
         let leaving = self.phase.is_leaving();
         let process = &mut self.processes[index.0];
         let ended = match process.state {
-            State::Overdue { .. } => Ended::NotReady(process.ready_timeout),
+            State::Overdue { ended: Overdue::NotReady, .. } => Ended::NotReady(process.ready_timeout),
+            State::Overdue { ended: Overdue::Stalled, .. } => {
+                Ended::Stalled(process.alive.map_or(0, |alive| alive.within))
+            }
             _ => ended,
         };
         let success = ended.is_success();
@@ -420,7 +466,7 @@ impl Machine {
             match self.processes[index.0].state {
                 State::BackingOff { until } if until <= now => self.start(index),
                 State::Starting { pid, deadline } if deadline <= now => {
-                    self.processes[index.0].state = State::Overdue { pid };
+                    self.processes[index.0].state = State::Overdue { pid, ended: Overdue::NotReady };
                     self.effects.push(Effect::Kill { process: index });
                 }
                 State::Leaving { pid, step, deadline, kill } if deadline <= now => match step {

@@ -5,9 +5,11 @@
 
 mod driver;
 mod leftovers;
+mod limits;
 mod lines;
 mod logs;
 mod machine;
+mod owners;
 mod prepare;
 mod spawn;
 mod state;
@@ -17,10 +19,11 @@ use std::{io, path::PathBuf, time::Duration};
 use waldo_compiler::plan::Plan;
 
 pub use leftovers::{Leftovers, clear as clear_leftovers};
+pub use limits::Limits;
 pub use logs::last_lines;
 pub use machine::{Effect, Event, Machine};
 pub use spawn::resolve_program;
-pub use state::{Ended, Finish, Phase, Process, ProcessIndex, Role, State, Step};
+pub use state::{Ended, Finish, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
 
 use crate::{
     control::Holder,
@@ -47,6 +50,10 @@ pub struct Options {
     pub run_root: PathBuf,
     /// The number of the plan.
     pub generation: u64,
+    /// Where what stays is kept; `None` for `.waldo/NAMESPACE` in the root.
+    pub kept: Option<PathBuf>,
+    /// Whether nobody leads: the sources are started as soon as everything else on this server is ready.
+    pub alone: bool,
     /// Whether to stop when stdin ends: its other end is held by the command that started this launcher.
     pub attached: bool,
 }
@@ -76,6 +83,22 @@ pub enum LaunchError {
         server: String,
         /// By whom.
         holder: Option<Holder>,
+    },
+    /// A stage is to run as a user that this machine doesn't know.
+    #[error("{process} is to run as {user}, whom this machine doesn't know")]
+    NoUser {
+        /// Which process.
+        process: String,
+        /// As whom.
+        user: String,
+    },
+    /// A stage is to run as another user, and this launcher isn't root.
+    #[error("{process} is to run as {user}, and only root may run programs as other users")]
+    NotRoot {
+        /// Which process.
+        process: String,
+        /// As whom.
+        user: String,
     },
     /// Processes of an earlier launcher can't be ended.
     #[error("processes of an earlier launcher don't end: {0:?}")]
@@ -128,13 +151,16 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
     let plan = read_plan(&options.plan)?;
     let server =
         plan.servers.get(&options.server).ok_or_else(|| LaunchError::NoServer(options.server.clone()))?.clone();
-    let paths = Paths::new(&options.run_root, &options.root, &plan.topology, &plan.namespace);
+    let mut paths = Paths::new(&options.run_root, &options.root, &plan.topology, &plan.namespace);
+    if let Some(kept) = &options.kept {
+        paths = paths.keeping(kept);
+    }
     paths.make_run(&options.run_root)?;
     let places = paths.server(&options.server);
     places.check_socket_paths(server.processes.iter().map(|process| process.name.as_str()))?;
     prepare::directory(&places.run)?;
     let identity = Identity::own().map_err(LaunchError::io("read /proc"))?;
-    let holder = Holder { identity, what: "launcher".to_owned() };
+    let holder = Holder { identity, what: "launcher".to_owned(), root: Some(options.root.clone()) };
     let lock = match Lock::take(&places.lock(), &holder).map_err(LaunchError::io("lock the run directory"))? {
         Taken::Ours(lock) => lock,
         Taken::Held(holder) => return Err(LaunchError::Held { server: options.server.clone(), holder }),

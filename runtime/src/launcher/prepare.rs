@@ -13,7 +13,7 @@ use waldo_sdk::{
     wiring::{self, Place, Placed},
 };
 
-use super::{LaunchError, Options};
+use super::{LaunchError, Options, owners};
 use crate::paths::ServerPaths;
 
 /// The least number of slots of a counters page.
@@ -69,6 +69,7 @@ pub fn prepare(
             .map_err(LaunchError::io(format!("make the counters page {}", page.display())))?;
         pages.push(page);
     }
+    owners::hand_over(plan, server, places)?;
     Ok(pages)
 }
 

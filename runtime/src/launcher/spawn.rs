@@ -10,8 +10,11 @@ use std::{
 
 use waldo_compiler::plan::{Plan, ProcessPlan, Program, Speaks, StageProgram};
 
-use super::{Options, logs};
-use crate::{paths::ServerPaths, sys::process::Identity};
+use super::{Options, limits::Limits, logs, owners};
+use crate::{
+    paths::ServerPaths,
+    sys::{process::Identity, service},
+};
 
 /// What all processes of a server have in common.
 pub struct Spawner {
@@ -22,6 +25,8 @@ pub struct Spawner {
     server: String,
     root: PathBuf,
     places: ServerPaths,
+    group: Option<u32>,
+    limits: Limits,
 }
 
 impl Spawner {
@@ -29,7 +34,7 @@ impl Spawner {
     ///
     /// # Errors
     /// If the path of this program can't be found.
-    pub fn new(options: &Options, plan: &Plan, places: &ServerPaths) -> std::io::Result<Self> {
+    pub fn new(options: &Options, plan: &Plan, places: &ServerPaths, limits: Limits) -> std::io::Result<Self> {
         Ok(Self {
             waldo: std::env::current_exe()?,
             topology: plan.topology.clone(),
@@ -37,7 +42,14 @@ impl Spawner {
             server: options.server.clone(),
             root: options.root.clone(),
             places: places.clone(),
+            group: owners::group(plan),
+            limits,
         })
+    }
+
+    /// By what a process is kept to its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Starts a process in a group of its own, and records who it is. Answers its pid.
@@ -59,6 +71,9 @@ impl Spawner {
     fn command(&self, process: &ProcessPlan, incarnation: u64) -> std::io::Result<Command> {
         let mut command = Command::new(&self.waldo);
         command.arg("__exec");
+        if let Some(group) = self.group {
+            command.arg("--group").arg(group.to_string());
+        }
         match &process.program {
             Program::Portal => {
                 command.arg("--cwd").arg(&self.root).arg("--").arg(&self.waldo).arg("__portal");
@@ -66,8 +81,17 @@ impl Spawner {
             Program::Stage(program) => {
                 let placed = self.place(program);
                 command.arg("--cwd").arg(&placed.cwd);
+                if let Some(user) = &placed.user {
+                    command.arg("--user").arg(user);
+                }
                 if let Some(nofile) = placed.nofile {
                     command.arg("--nofile").arg(nofile.to_string());
+                }
+                if let Some(memory) = self.limits.by_the_process(program) {
+                    command.arg("--memory").arg(memory.to_string());
+                }
+                for group in self.limits.groups(&process.name, program)? {
+                    command.arg("--cgroup").arg(group);
                 }
                 command.arg("--");
                 match placed.speaks {
@@ -79,6 +103,9 @@ impl Spawner {
                 };
                 command.envs(&program.env);
             }
+        }
+        for variable in service::VARIABLES {
+            command.env_remove(variable);
         }
         let wiring = &process.wiring;
         command

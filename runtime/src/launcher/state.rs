@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, fmt};
 
 use serde::{Deserialize, Serialize};
-use waldo_compiler::plan::{ProcessPlan, Program, Restart};
+use waldo_compiler::plan::{Alive, ProcessPlan, Program, Restart};
 
 use crate::control::{Condition, Stand};
 
@@ -41,10 +41,12 @@ pub enum State {
         /// Since when.
         since: Moment,
     },
-    /// It wasn't ready in time and has been killed; its end hasn't been seen yet.
+    /// It wasn't ready in time, or made no progress, and has been killed; its end hasn't been seen yet.
     Overdue {
         /// Its process id.
         pid: i32,
+        /// How it will be said to have ended.
+        ended: Overdue,
     },
     /// It runs and has been asked to leave.
     Leaving {
@@ -68,6 +70,15 @@ pub enum State {
     GivenUp,
     /// It has left, as it was asked to.
     Stopped,
+}
+
+/// Why a process was killed by its launcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overdue {
+    /// It didn't get ready in time.
+    NotReady,
+    /// It made no progress.
+    Stalled,
 }
 
 /// How a process was asked to leave, each step sterner than the one before.
@@ -157,6 +168,8 @@ pub enum Ended {
     Signal(String),
     /// It was killed because it didn't get ready within so many milliseconds.
     NotReady(u64),
+    /// It was killed because it made no progress for so many milliseconds.
+    Stalled(u64),
     /// It could not be started at all.
     NotStarted(String),
 }
@@ -174,6 +187,7 @@ impl fmt::Display for Ended {
             Self::Status(status) => write!(formatter, "exit status {status}"),
             Self::Signal(name) => write!(formatter, "killed by {name}"),
             Self::NotReady(milliseconds) => write!(formatter, "not ready within {milliseconds} ms"),
+            Self::Stalled(milliseconds) => write!(formatter, "no progress for {milliseconds} ms"),
             Self::NotStarted(why) => write!(formatter, "not started: {why}"),
         }
     }
@@ -205,6 +219,12 @@ pub struct Process {
     pub grace: u64,
     /// How long it may take to get ready. Milliseconds.
     pub ready_timeout: u64,
+    /// How long it may go without progress.
+    pub alive: Option<Alive>,
+    /// What its heartbeat was when it last moved, and when that was seen.
+    pub heartbeat: (u64, Moment),
+    /// Since when it has made no progress, if for longer than it may.
+    pub stalled: Option<Moment>,
     /// Where it stands.
     pub state: State,
     /// Which start this is; 0 before the first.
@@ -242,6 +262,9 @@ impl Process {
             restart: plan.restart.clone(),
             grace: plan.stop.grace,
             ready_timeout: plan.ready_timeout,
+            alive: plan.alive,
+            heartbeat: (0, 0),
+            stalled: None,
             state: State::Waiting,
             incarnation: 0,
             failures: 0,
@@ -260,7 +283,7 @@ impl Process {
         match self.state {
             State::Starting { pid, .. }
             | State::Ready { pid, .. }
-            | State::Overdue { pid }
+            | State::Overdue { pid, .. }
             | State::Leaving { pid, .. } => Some(pid),
             _ => None,
         }
@@ -302,6 +325,7 @@ impl Process {
         match (&self.state, &self.ended) {
             (State::BackingOff { .. }, Some(ended)) => Some(format!("{} restart, {ended}", nth(self.restarts() + 1))),
             (State::GivenUp, Some(ended)) => Some(ended.to_string()),
+            _ if self.stalled.is_some() => Some("makes no progress".to_owned()),
             _ => self.trouble.clone(),
         }
     }

@@ -1,7 +1,9 @@
 //! What waldo asks of the operating system, behind one seam: signals, processes and kernel locks.
 
+pub mod cgroup;
 pub mod lock;
 pub mod process;
+pub mod service;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 

@@ -4,6 +4,8 @@
 //! was queued for it with it); high-water marks before bind and connect; no high-water mark where credit or a window
 //! bounds what is under way; reconnect after 1 ms on IPC (the default of 100 ms makes every restart a gap).
 
+use std::os::unix::fs::PermissionsExt;
+
 use zmq::{Context, DEALER, PULL, PUSH, ROUTER, Socket, SocketType};
 
 use crate::error::{Error, Result};
@@ -36,6 +38,11 @@ pub fn inbox(context: &Context, endpoint: &str) -> Result<Socket> {
     let socket = socket(context, PULL, endpoint)?;
     no_high_water_mark(&socket)?;
     socket.bind(endpoint).map_err(Error::zmq(format!("bind {endpoint}")))?;
+    if let Some(path) = endpoint.strip_prefix("ipc://") {
+        // The namespace's group, which only its processes have, may send to it, whoever they run as.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o770))
+            .map_err(Error::io(format!("open {path} to the group")))?;
+    }
     Ok(socket)
 }
 

@@ -353,6 +353,8 @@ impl Stage {
             if let Some(failure) = shared.take_failure() {
                 return Err(failure);
             }
+            // Whoever waits for room doesn't hang.
+            shared.page.beat();
             pause.wait();
         }
         self.unflushed = true;

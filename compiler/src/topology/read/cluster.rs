@@ -4,7 +4,11 @@ use super::fields::{Fields, Reader};
 use crate::{
     check::bad_literal,
     source::{Located, Place, node::Node},
-    topology::{Loop, Portal, Server, Spool, literal, literal::Weight},
+    topology::{
+        Loop, Portal, Server, Spool,
+        language::{self, names},
+        literal::{self, Weight},
+    },
 };
 
 /// The server of a topology that states none.
@@ -25,7 +29,7 @@ pub fn here(place: Place) -> Server {
 
 impl Reader<'_> {
     pub fn cycle(&mut self, owner: String, place: Place, node: &Node) -> Option<Loop> {
-        let fields = self.fields(node, owner, place, &["flows", "passes"])?;
+        let fields = self.fields(node, owner, place, &names(language::LOOP))?;
         let flows = self
             .required(&fields, "flows", "flows: [suspect]")
             .and_then(|(node, what)| self.texts(node, &what, "flows"))
@@ -41,7 +45,7 @@ impl Reader<'_> {
     }
 
     pub fn portal(&mut self, owner: String, place: Place, node: &Node) -> Option<Portal> {
-        let fields = self.fields(node, owner, place, &["flows", "port", "link", "spool"])?;
+        let fields = self.fields(node, owner, place, &names(language::PORTAL))?;
         let mut port = |field| {
             let port = self.count(fields.get(field), 1, u64::from(u16::MAX))?;
             Some(port.map(|port| port as u16))
@@ -58,7 +62,7 @@ impl Reader<'_> {
 
     fn spool(&mut self, fields: &Fields<'_>) -> Spool {
         let Some((node, what)) = fields.get("spool") else { return Spool::default() };
-        let Some(fields) = self.fields(node, what, node.place, &["memory", "disk", "sync"]) else {
+        let Some(fields) = self.fields(node, what, node.place, &names(language::SPOOL)) else {
             return Spool::default();
         };
         Spool {
@@ -69,8 +73,7 @@ impl Reader<'_> {
     }
 
     pub fn server(&mut self, owner: String, place: Place, node: &Node) -> Option<Server> {
-        let known = ["address", "listen", "ssh", "weight", "labels", "memory", "cpu", "state"];
-        let fields = self.fields(node, owner, place, &known)?;
+        let fields = self.fields(node, owner, place, &names(language::SERVER))?;
         let labels = fields.get("labels").and_then(|(node, what)| self.texts(node, &what, "labels"));
         let labels = labels.unwrap_or_default();
         for label in &labels {
@@ -82,12 +85,12 @@ impl Reader<'_> {
             place: fields.place,
             address: self.address(&fields, "address"),
             listen: self.address(&fields, "listen"),
-            ssh: fields.get("ssh").and_then(|(node, what)| self.text(node, &what)).map(|ssh| ssh.place),
+            ssh: self.literal(fields.get("ssh"), login),
             weight: weight.as_ref().map_or(Weight::ONE, |weight| Weight(weight.value)),
             weight_place: weight.map(|weight| weight.place),
             labels,
-            memory: self.literal(fields.get("memory"), literal::size).map(|memory| memory.place),
-            cpu: self.literal(fields.get("cpu"), literal::millionths).map(|cpu| cpu.place),
+            memory: self.literal(fields.get("memory"), literal::size),
+            cpu: self.literal(fields.get("cpu"), literal::millionths),
             drained: drained.filter(|drained| drained.value).map(|drained| drained.place),
         })
     }
@@ -101,6 +104,23 @@ impl Reader<'_> {
             self.report(bad_literal::literal(&what, &text.value, text.place, expected));
         }
         Some(text)
+    }
+}
+
+/// What `ssh` takes for a destination, without a word that it would take for an option.
+fn login(text: &str) -> Result<String, &'static str> {
+    let (user, host) = text.split_once('@').map_or((None, text), |(user, host)| (Some(user), host));
+    let plain = |text: &str| {
+        !text.is_empty()
+            && !text.starts_with('-')
+            && !text.chars().any(|character| {
+                character.is_whitespace() || character.is_control() || "'\"`$;&|<>\\".contains(character)
+            })
+    };
+    if plain(host) && user.is_none_or(plain) && !host.contains('@') {
+        Ok(text.to_owned())
+    } else {
+        Err("where `ssh` logs in: `HOST` or `USER@HOST`, as your ssh config knows it")
     }
 }
 
@@ -121,6 +141,16 @@ fn is_address(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_are_hosts_with_or_without_a_user_and_never_options() {
+        for text in ["s1", "ops@s1", "ops@10.0.0.1", "s1.example.org", "ops@[::1]"] {
+            assert!(login(text).is_ok(), "{text}");
+        }
+        for text in ["", "-oProxyCommand=x", "ops@-x", "a b", "a;b", "a@b@c", "@s1", "s1\n", "$(x)"] {
+            assert!(login(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn addresses_are_ips_or_host_names_without_port_or_scheme() {

@@ -8,7 +8,7 @@ use crate::{
         node::{Entry, Node, Shape},
     },
     suggestion,
-    topology::{literal, name},
+    topology::{literal, merge::Removed, name},
 };
 
 /// The fields that hold a topology together: what one of them was meant to say leaves a hole.
@@ -38,6 +38,8 @@ const STRUCTURE: [&str; 20] = [
 /// Reads nodes into values and keeps what it has to say about them.
 pub struct Reader<'d> {
     pub diagnostics: &'d mut Diagnostics,
+    /// What was removed from what is read.
+    pub removed: &'d Removed,
     /// Whether something that could not be read is missing from the topology.
     pub has_holes: bool,
 }
@@ -103,7 +105,11 @@ impl Reader<'_> {
     pub fn required<'n>(&mut self, fields: &Fields<'n>, field: &str, example: &str) -> Option<(&'n Node, String)> {
         let found = fields.get(field);
         if found.is_none() {
-            self.report(missing_field::field(field, &fields.owner, fields.place, example));
+            let missing = missing_field::field(field, &fields.owner, fields.place, example);
+            self.report(match self.removed.field(fields.place, field) {
+                Some(place) => missing.also(place, "removed here"),
+                None => missing,
+            });
         }
         found
     }

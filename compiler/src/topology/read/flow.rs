@@ -9,7 +9,11 @@ use crate::{
         Located, Place,
         node::{Node, Shape},
     },
-    topology::{Flow, Guide, TableDefault, literal},
+    topology::{
+        Flow, Guide, TableDefault,
+        language::{self, names},
+        literal,
+    },
 };
 
 const MAX_RECORD: u64 = 1 << 20;
@@ -20,7 +24,7 @@ const GUIDE: &str = "`hash`, `{ranges: {...}}` or `{table: {...}, default: ...}`
 
 impl Reader<'_> {
     pub fn flow(&mut self, owner: String, place: Place, node: &Node) -> Option<Flow> {
-        let fields = self.fields(node, owner, place, &["key", "guide", "from", "max_record"])?;
+        let fields = self.fields(node, owner, place, &names(language::FLOW))?;
         Some(Flow {
             place: fields.place,
             key: fields.get("key").and_then(|(node, what)| self.key(node, what)),
@@ -39,7 +43,7 @@ impl Reader<'_> {
             self.report_hole(bad_literal::literal(&what, text, place, KEY));
             return None;
         }
-        let fields = self.fields(node, what, place, &["json", "column", "separator", "bytes"])?;
+        let fields = self.fields(node, what, place, &names(language::KEY))?;
         let stated: Vec<_> =
             ["json", "column", "bytes"].into_iter().filter(|field| fields.entry(field).is_some()).collect();
         let [rule] = stated[..] else {
@@ -94,7 +98,7 @@ impl Reader<'_> {
             self.report_hole(bad_literal::literal(&what, text, place, GUIDE));
             return None;
         }
-        let fields = self.fields(node, what, place, &["ranges", "table", "default"])?;
+        let fields = self.fields(node, what, place, &names(language::GUIDE))?;
         match (fields.entry("ranges"), fields.entry("table")) {
             (Some(entry), None) => {
                 if let Some(default) = fields.entry("default") {

@@ -8,9 +8,14 @@ mod stage;
 use std::collections::BTreeMap;
 
 use self::fields::{Fields, Reader};
-use super::{DEFAULT_NAMESPACE, Ends, Namespace, Topology, literal, merge::merge};
+use super::{
+    DEFAULT_NAMESPACE, Ends, Namespace, Topology,
+    language::{self, names},
+    literal,
+    merge::{Removed, merge},
+};
 use crate::{
-    check::{syntax, wrong_kind},
+    check::{many_namespaces, syntax, wrong_kind},
     diagnostic::Diagnostics,
     source::{
         Located, Place,
@@ -18,11 +23,8 @@ use crate::{
     },
 };
 
-/// The fields at the top of a topology.
-const TOP: [&str; 10] =
-    ["topology", "flows", "stages", "loops", "portals", "servers", "namespaces", "defaults", "files", "security"];
-/// The fields that a namespace has besides the changes that it makes.
-const OWN: [&str; 2] = ["local", "ports"];
+/// How many values all namespaces of a topology may have together.
+const MOST_VALUES: usize = 2_000_000;
 /// How long a server may take to become idle. Milliseconds.
 const IDLE_TIMEOUT: u64 = 30_000;
 
@@ -30,6 +32,7 @@ const IDLE_TIMEOUT: u64 = 30_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileOutline {
     base: Node,
+    removed: Removed,
     name: Located<String>,
     namespaces: Vec<(Namespace, Option<Node>)>,
     declares_namespaces: bool,
@@ -54,21 +57,20 @@ impl FileOutline {
 }
 
 /// Finds the namespaces of a file. `None` if it isn't a map.
-pub fn outline(tree: &Node, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
-    let mut reader = Reader { diagnostics, has_holes: false };
+pub fn outline(tree: &Node, removed: &Removed, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
+    let mut reader = Reader { diagnostics, removed, has_holes: false };
     let owner = "the topology".to_owned();
     let Shape::Map(entries) = &tree.shape else {
         reader.report(match tree.shape {
-            Shape::Null(_) => syntax::empty(),
+            Shape::Null(_) => syntax::empty(Place::at(tree.place.file, 0)),
             _ => wrong_kind::value(tree, &owner, "a map of fields, of which `topology` and `stages` are two"),
         });
         return None;
     };
-    let known: Vec<&str> = TOP
-        .into_iter()
-        .chain(entries.iter().map(|entry| entry.key.as_str()).filter(|key| key.starts_with("x-")))
-        .collect();
-    let top = reader.fields(tree, owner, tree.place, &known)?;
+    // Keys that begin with `x-` are free.
+    let entries = entries.iter().filter(|entry| !entry.key.starts_with("x-")).cloned().collect();
+    let mut base = Node { shape: Shape::Map(entries), place: tree.place };
+    let top = reader.fields(&base, owner, tree.place, &names(language::TOP))?;
     let name = reader
         .required(&top, "topology", "topology: calls")
         .and_then(|(node, what)| reader.text(node, &what))
@@ -81,18 +83,29 @@ pub fn outline(tree: &Node, diagnostics: &mut Diagnostics) -> Option<FileOutline
         let default = Namespace { name: DEFAULT_NAMESPACE.to_owned(), place: name.place, local: false, ports: None };
         namespaces.push((default, None));
     }
-    let base = Node {
-        shape: Shape::Map(entries.iter().filter(|entry| entry.key != "namespaces").cloned().collect()),
-        place: tree.place,
-    };
-    Some(FileOutline { base, name, namespaces, declares_namespaces: !declared.is_empty(), has_holes: reader.has_holes })
+    let values = base.values() * namespaces.len();
+    if values > MOST_VALUES {
+        let place = top.entry("namespaces").map_or(tree.place, |entry| entry.key_place);
+        reader.report(many_namespaces::topology(namespaces.len(), values, MOST_VALUES, place));
+        return None;
+    }
+    let declares_namespaces = !declared.is_empty();
+    let has_holes = reader.has_holes;
+    if let Shape::Map(entries) = &mut base.shape {
+        entries.retain(|entry| entry.key != "namespaces");
+    }
+    Some(FileOutline { base, removed: removed.clone(), name, namespaces, declares_namespaces, has_holes })
 }
 
 /// Reads the topology with one of its namespaces merged in.
 pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diagnostics) -> Topology {
     let changes = outline.namespaces.iter().find(|(known, _)| known == namespace).and_then(|(_, node)| node.as_ref());
-    let tree = changes.map_or_else(|| outline.base.clone(), |changes| merge(&outline.base, changes));
-    let mut reader = Reader { diagnostics, has_holes: outline.has_holes };
+    let mut removed = outline.removed.clone();
+    let mut tree = outline.base.clone();
+    if let Some(changes) = changes {
+        tree = merge(tree, changes.clone(), &mut removed);
+    }
+    let mut reader = Reader { diagnostics, removed: &removed, has_holes: outline.has_holes };
     let top = Fields::new(&tree, "the topology".to_owned(), outline.name.place);
     let mut topology = Topology {
         name: outline.name.clone(),
@@ -110,20 +123,21 @@ pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diag
         security: top.entry("security").map(|entry| entry.key_place),
         has_holes: false,
         ends: Ends::default(),
+        removed: Removed::default(),
     };
     topology.ends = Ends::of(&topology.stages);
     if topology.servers.is_empty() && top.entry("servers").is_none() {
         topology.servers = BTreeMap::from([("here".to_owned(), cluster::here(topology.name.place))]);
     }
     topology.has_holes = reader.has_holes;
+    topology.removed = removed;
     topology
 }
 
 impl Reader<'_> {
     fn namespace(&mut self, entry: &Entry) -> Option<(Namespace, Option<Node>)> {
         let owner = format!("namespace `{}`", entry.key);
-        let changeable = TOP.iter().filter(|field| !["topology", "namespaces"].contains(field));
-        let known: Vec<_> = OWN.iter().chain(changeable).copied().collect();
+        let known: Vec<_> = language::OWN.iter().chain(language::changeable()).map(|field| field.name).collect();
         let fields = self.fields(&entry.value, owner, entry.key_place, &known)?;
         let local = self.choice(fields.get("local"), &[("true", true), ("false", false)]);
         let ports = self.count(fields.get("ports"), 1, u64::from(u16::MAX));
@@ -133,7 +147,8 @@ impl Reader<'_> {
             local: local.is_some_and(|local| local.value),
             ports: ports.map(|ports| ports.map(|port| port as u16)),
         };
-        let changes = entry.value.entries().iter().filter(|change| !OWN.contains(&change.key.as_str()));
+        let changes =
+            entry.value.entries().iter().filter(|change| !names(language::OWN).contains(&change.key.as_str()));
         let changes = Node { shape: Shape::Map(changes.cloned().collect()), place: entry.value.place };
         Some((namespace, Some(changes)))
     }
@@ -159,7 +174,7 @@ impl Reader<'_> {
     fn idle_timeout(&mut self, top: &Fields<'_>) -> u64 {
         let Some((node, what)) = top.get("defaults") else { return IDLE_TIMEOUT };
         let place = top.entry("defaults").map_or(Place::default(), |entry| entry.key_place);
-        let Some(defaults) = self.fields(node, what, place, &["idle_timeout"]) else { return IDLE_TIMEOUT };
+        let Some(defaults) = self.fields(node, what, place, &names(language::DEFAULTS)) else { return IDLE_TIMEOUT };
         self.literal(defaults.get("idle_timeout"), literal::duration).map_or(IDLE_TIMEOUT, |timeout| timeout.value)
     }
 }

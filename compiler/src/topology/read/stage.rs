@@ -7,31 +7,18 @@ use waldo_sdk::wiring::Spread;
 use super::fields::{Fields, Reader};
 use crate::{
     check::{bad_literal, environment, missing_field, wrong_kind},
-    plan::{RestartPolicy, Speaks},
+    plan::{Alive, RestartPolicy, Speaks, Stalled},
     source::{
         Located, Place,
         node::{Node, Shape},
     },
-    topology::{Input, Limits, Restart, Stage, Stop, literal},
+    topology::{
+        Input, Limits, Restart, Stage, Stop,
+        language::{self, names},
+        literal,
+    },
 };
 
-const FIELDS: [&str; 15] = [
-    "run",
-    "in",
-    "out",
-    "instances",
-    "on",
-    "env",
-    "restart",
-    "alive",
-    "stop",
-    "ready",
-    "queue",
-    "limits",
-    "user",
-    "cwd",
-    "speaks",
-];
 const READY_TIMEOUT: u64 = 10_000;
 const QUEUE: u64 = 1000;
 const MOST_INSTANCES: u64 = 10_000;
@@ -43,10 +30,9 @@ const SPEAKS: [(&str, Speaks); 3] = [("sdk", Speaks::Sdk), ("lines", Speaks::Lin
 
 impl Reader<'_> {
     pub fn stage(&mut self, owner: String, place: Place, node: &Node) -> Option<Stage> {
-        let fields = self.fields(node, owner, place, &FIELDS)?;
+        let fields = self.fields(node, owner, place, &names(language::STAGE))?;
         let run = self.required(&fields, "run", "run: ./bin/program").and_then(|(node, what)| self.run(node, &what));
         let instances = self.count(fields.get("instances"), 1, MOST_INSTANCES);
-        let alive = fields.get("alive").zip(fields.entry("alive"));
         Some(Stage {
             place,
             run: run.unwrap_or_else(|| Located::new(Vec::new(), place)),
@@ -56,13 +42,7 @@ impl Reader<'_> {
             on: self.on(&fields),
             env: self.environment(&fields),
             restart: self.restart(&fields),
-            alive: alive.map(|((node, what), entry)| {
-                if let Some(alive) = self.fields(node, what, entry.key_place, &["within", "then"]) {
-                    self.literal(alive.get("within"), literal::duration);
-                    self.choice(alive.get("then"), &[("report", ()), ("restart", ())]);
-                }
-                entry.key_place
-            }),
+            alive: self.alive(&fields),
             stop: self.stop(&fields),
             ready_timeout: self.ready(&fields),
             queue: self.count(fields.get("queue"), 1, LONGEST_QUEUE).map_or(QUEUE, |queue| queue.value),
@@ -122,7 +102,7 @@ impl Reader<'_> {
             self.report_hole(wrong_kind::value(node, &owner, "a flow, or `{flow: NAME, spread: key}`"));
             return None;
         }
-        let fields = self.fields(node, owner, node.place, &["flow", "spread"])?;
+        let fields = self.fields(node, owner, node.place, &names(language::INPUT))?;
         let Some((flow, what)) = self.required(&fields, "flow", "{flow: NAME, spread: key}") else {
             self.has_holes = true;
             return None;
@@ -169,7 +149,7 @@ impl Reader<'_> {
             self.report(wrong_kind::value(node, &what, expected));
             return Restart::default();
         }
-        let Some(fields) = self.fields(node, what, node.place, &["policy", "backoff", "max", "window"]) else {
+        let Some(fields) = self.fields(node, what, node.place, &names(language::RESTART)) else {
             return Restart::default();
         };
         Restart {
@@ -182,7 +162,7 @@ impl Reader<'_> {
 
     fn stop(&mut self, fields: &Fields<'_>) -> Stop {
         let Some((node, what)) = fields.get("stop") else { return Stop::default() };
-        let Some(fields) = self.fields(node, what, node.place, &["signal", "grace"]) else { return Stop::default() };
+        let Some(fields) = self.fields(node, what, node.place, &names(language::STOP)) else { return Stop::default() };
         Stop {
             signal: self.literal(fields.get("signal"), literal::signal).map(|signal| signal.value),
             grace: self.literal(fields.get("grace"), literal::duration).map(|grace| grace.value),
@@ -191,15 +171,25 @@ impl Reader<'_> {
 
     fn ready(&mut self, fields: &Fields<'_>) -> u64 {
         let timeout = fields.get("ready").and_then(|(node, what)| {
-            let fields = self.fields(node, what, node.place, &["timeout"])?;
+            let fields = self.fields(node, what, node.place, &names(language::READY))?;
             self.literal(fields.get("timeout"), positive_duration)
         });
         timeout.map_or(READY_TIMEOUT, |timeout| timeout.value)
     }
 
+    fn alive(&mut self, fields: &Fields<'_>) -> Option<Located<Alive>> {
+        let (node, what) = fields.get("alive")?;
+        let place = fields.entry("alive")?.key_place;
+        let alive = self.fields(node, what, place, &names(language::ALIVE))?;
+        let within = self.required(&alive, "within", "alive: {within: 30s}");
+        let within = self.literal(within, positive_duration)?.value;
+        let then = self.choice(alive.get("then"), &[("report", Stalled::Report), ("restart", Stalled::Restart)]);
+        Some(Located::new(Alive { within, then: then.map(|then| then.value).unwrap_or_default() }, place))
+    }
+
     fn limits(&mut self, fields: &Fields<'_>) -> Limits {
         let Some((node, what)) = fields.get("limits") else { return Limits::default() };
-        let Some(fields) = self.fields(node, what, node.place, &["nofile", "memory", "cpu"]) else {
+        let Some(fields) = self.fields(node, what, node.place, &names(language::LIMITS)) else {
             return Limits::default();
         };
         Limits {

@@ -1,6 +1,6 @@
 //! Each test feeds events and demands the effects, all of them and no other.
 
-use waldo_compiler::plan::Restart;
+use waldo_compiler::plan::{Alive, Restart};
 use waldo_sdk::control::{FromProcess, ToProcess};
 
 use super::{super::state::*, *};
@@ -26,6 +26,9 @@ fn process(name: &str, role: Role, policy: RestartPolicy) -> Process {
         restart: Restart { policy, backoff: 1_000, max: None, window: 60_000 },
         grace: 2_000,
         ready_timeout: 10_000,
+        alive: None,
+        heartbeat: (0, 0),
+        stalled: None,
         state: State::Waiting,
         incarnation: 0,
         failures: 0,
@@ -359,4 +362,48 @@ fn a_stage_is_told_that_no_more_input_comes_also_when_it_has_to_come_back_first(
     // Whatever its policy says: it has finished.
     server.ends(SCORE, Ended::Status(0), []);
     assert_eq!(*server.state(SCORE), State::Finished);
+}
+
+fn watched(then: Stalled) -> Server {
+    let mut score = process("score", Role::Stage, RestartPolicy::Always);
+    score.alive = Some(Alive { within: 500, then });
+    let mut server = Server::of(vec![process("relay", Role::Portal, RestartPolicy::Always), score]);
+    server.on(Event::Begin, [start(RELAY, 1)]);
+    assert!(server.machine.watched().is_empty(), "who isn't ready has nothing to show");
+    server.becomes_ready(RELAY, 10, [start(SCORE, 1)]);
+    server.becomes_ready(SCORE, 11, []);
+    assert_eq!(server.machine.watched(), [SCORE]);
+    server
+}
+
+fn beat(number: u64) -> Event {
+    Event::Heartbeat { process: SCORE, beat: number }
+}
+
+#[test]
+fn a_process_without_progress_is_reported_once_and_again_after_it_made_some() {
+    let mut server = watched(Stalled::Report);
+    server.on(beat(7), []);
+    server.now += 499;
+    server.on(beat(7), []);
+    server.now += 1;
+    server.on(beat(7), [Effect::Report { process: SCORE }]);
+    assert_eq!(server.machine.processes()[SCORE.0].detail().as_deref(), Some("makes no progress"));
+    server.now += 5_000;
+    server.on(beat(7), []);
+    server.on(beat(8), []);
+    assert_eq!(server.machine.processes()[SCORE.0].detail(), None);
+    server.now += 500;
+    server.on(beat(8), [Effect::Report { process: SCORE }]);
+}
+
+#[test]
+fn a_process_without_progress_is_killed_and_started_again_if_so_wished() {
+    let mut server = watched(Stalled::Restart);
+    server.on(beat(7), []);
+    server.now += 500;
+    server.on(beat(7), [Effect::Report { process: SCORE }, Effect::Kill { process: SCORE }]);
+    server.on(beat(7), []);
+    server.ends(SCORE, Ended::Signal("SIGKILL".to_owned()), [start(SCORE, 2)]);
+    assert_eq!(server.machine.processes()[SCORE.0].ended, Some(Ended::Stalled(500)));
 }

@@ -1,4 +1,7 @@
-//! Text → nodes, by `serde-saphyr`: the only module that knows it.
+//! Text → nodes, by `serde-saphyr`: the only room that knows it.
+
+mod broken;
+mod plain_words;
 
 use std::fmt;
 
@@ -7,96 +10,83 @@ use serde::{
     de::{self, MapAccess, SeqAccess, Visitor},
 };
 use serde_saphyr::{
-    Error, Location, MessageFormatter, Options, Spanned,
-    budget::BudgetBreach,
+    Error, Location, Options, Spanned,
     options::{DuplicateKeyPolicy, NonFiniteFloatPolicy},
 };
 
 use super::{
     Place, Source,
+    environment::Environment,
     node::{Entry, Node, Shape},
+    substitution,
 };
 use crate::{
-    check::{duplicate_key, syntax, wrong_kind},
+    check::{duplicate_key, syntax, variable_in_key, wrong_kind},
     diagnostic::Diagnostics,
 };
 
 /// How deep lists and maps may nest: far more than any topology needs, far less than the stack bears.
 const MAX_DEPTH: usize = 64;
-/// How many values a file may hold after its aliases are followed.
-const MAX_NODES: usize = 1_000_000;
+/// How many values a topology's files may hold together after their aliases are followed.
+pub(crate) const MAX_NODES: usize = 500_000;
 
-/// Reads a source into a tree. `None`, with a diagnostic, if it isn't YAML.
-pub fn parse(source: &Source, diagnostics: &mut Diagnostics) -> Option<Node> {
+/// Reads a source into a tree, its variables filled in; `room` is how many values may yet come. `None`, with diagnostics, if
+/// it isn't YAML.
+pub fn parse(
+    source: &Source,
+    environment: &dyn Environment,
+    room: &mut usize,
+    diagnostics: &mut Diagnostics,
+) -> Option<Node> {
     if source.text.trim().is_empty() {
-        diagnostics.push(syntax::empty());
+        diagnostics.push(syntax::empty(Place::at(source.id, 0)));
         return None;
     }
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(&source.text, options()) {
-        Ok(raw) => Some(Reader { source, diagnostics }.node(raw)),
+    if let Some(at) = source.text.find('\0') {
+        diagnostics.push(syntax::unreadable("a NUL byte", Place { file: source.id, start: at, end: at + 1 }));
+        return None;
+    }
+    match read(&source.text, *room) {
+        Ok(written) => {
+            let last = Place::at(source.id, 0);
+            Some(Reader { source, environment, room, diagnostics, last }.value(written))
+        }
         Err(error) => {
-            let place = error.location().map_or_else(Place::default, |location| place_of(source, location));
-            diagnostics.push(syntax::unreadable(&words(&error), place));
+            broken::tell(source, &error, diagnostics);
             None
         }
     }
 }
 
-fn options() -> Options {
+fn read(text: &str, room: usize) -> Result<Written, Error> {
+    serde_saphyr::from_str_with_options(text, options(room))
+}
+
+fn options(room: usize) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_nodes: MAX_NODES,
-            max_events: 2 * MAX_NODES,
+            max_nodes: room,
+            max_events: 3 * MAX_NODES,
+            max_aliases: MAX_NODES,
+            max_anchors: MAX_NODES,
+            max_merge_keys: MAX_NODES,
+            // One anchor may serve a thousand stages; what its aliases stand for is counted.
+            enforce_alias_anchor_ratio: false,
             max_depth: MAX_DEPTH,
             max_total_scalar_bytes: 256 << 20,
-            max_recorded_anchor_events: MAX_NODES / 4,
+            max_recorded_anchor_events: MAX_NODES / 2,
         },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        reject_unsupported_tags: true,
         emit_comments: false,
     }
 }
 
-/// What is said of a file that goes beyond [`MAX_NODES`].
-const TOO_LARGE: &str = "it is too large once its aliases are followed";
-
-/// What the parser has to say, without place and snippet, and without words that only programmers know.
-fn words(error: &serde_saphyr::Error) -> String {
-    let error = error.without_snippet();
-    match error {
-        Error::MultipleDocuments { .. } => "a second document begins; a topology is one".to_owned(),
-        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => "lists and maps are nested too deep".to_owned(),
-        Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => TOO_LARGE.to_owned(),
-        Error::UnknownAnchor { .. } => "an alias (`*name`) without an anchor (`&name`) before it".to_owned(),
-        Error::RecursiveReferencesRequireWeakTypes { .. } => "an alias within its own anchor".to_owned(),
-        Error::InvalidScalar { .. } | Error::InvalidBooleanStrict { .. } | Error::QuotingRequired { .. } => {
-            "the value doesn't fit its tag".to_owned()
-        }
-        _ => {
-            let message = serde_saphyr::UserMessageFormatter.format_message(error).into_owned();
-            match message.lines().next().unwrap_or_default().trim_end_matches('.') {
-                "recursion limit exceeded" => "lists and maps are nested too deep".to_owned(),
-                line if line.contains("limits breached") => TOO_LARGE.to_owned(),
-                line => line.to_owned(),
-            }
-        }
-    }
-}
-
-fn place_of(source: &Source, location: Location) -> Place {
+fn bytes_of(location: Location) -> Option<(usize, usize)> {
     let span = location.span();
-    let length = source.text.len();
-    if let (Some(offset), Some(len)) = (span.byte_offset(), span.byte_len()) {
-        let start = (offset as usize).min(length);
-        return Place { start, end: start.saturating_add(len as usize).min(length) };
-    }
-    let line = (location.line() as usize).saturating_sub(1);
-    let before: usize = source.text.split_inclusive('\n').take(line).map(str::len).sum();
-    let column = (location.column() as usize).saturating_sub(1);
-    let rest = source.text.get(before..).unwrap_or_default();
-    Place::at(before + rest.char_indices().nth(column).map_or(0, |(byte, _)| byte))
+    let (start, length) = (span.byte_offset()? as usize, span.byte_len()? as usize);
+    Some((start, start.saturating_add(length)))
 }
 
 /// A value as the parser hands it out, before its text is looked up in the source.
@@ -105,8 +95,22 @@ enum Raw {
     /// YAML takes it for a boolean or a number: what counts is the text as written.
     Plain,
     Text(String),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<Raw>, Spanned<Raw>)>),
+    List(Vec<Written>),
+    Map(Vec<(Written, Written)>),
+}
+
+/// The same, and where it stands, in bytes: small, as there are many.
+struct Written {
+    raw: Raw,
+    place: Option<(u32, u32)>,
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Raw>::deserialize(deserializer)?;
+        let place = bytes_of(spanned.defined).map(|(start, end)| (start as u32, end as u32));
+        Ok(Self { raw: spanned.value, place })
+    }
 }
 
 impl<'de> Deserialize<'de> for Raw {
@@ -176,34 +180,63 @@ impl<'de> Visitor<'de> for RawVisitor {
 /// Looks up what was written, and finds keys written twice.
 struct Reader<'a> {
     source: &'a Source,
+    environment: &'a dyn Environment,
+    room: &'a mut usize,
     diagnostics: &'a mut Diagnostics,
+    /// The last place that is known.
+    last: Place,
 }
 
 impl Reader<'_> {
-    fn node(&mut self, raw: Spanned<Raw>) -> Node {
-        let mut place = place_of(self.source, raw.defined);
-        let shape = match raw.value {
+    fn value(&mut self, written: Written) -> Node {
+        let mut node = self.node(written);
+        if let Shape::Scalar(text) = &mut node.shape {
+            let written = std::mem::take(text);
+            let scalar = substitution::Scalar { source: self.source, place: node.place };
+            *text = substitution::substitute(written, &scalar, self.environment, self.diagnostics);
+        }
+        node
+    }
+
+    /// As written, variables and all.
+    fn node(&mut self, written: Written) -> Node {
+        let length = self.source.text.len();
+        let mut place = match written.place {
+            Some((start, end)) => Place {
+                file: self.source.id,
+                start: self.source.boundary(start as usize),
+                end: self.source.boundary(end as usize),
+            },
+            None => Place::at(self.source.id, self.last.end),
+        };
+        self.last = place;
+        *self.room = self.room.saturating_sub(1);
+        let shape = match written.raw {
             Raw::Null => Shape::Null(self.source.text_at(place).to_owned()),
             Raw::Plain => Shape::Scalar(self.source.text_at(place).to_owned()),
             Raw::Text(text) => Shape::Scalar(text),
             Raw::List(items) => {
-                place.end = place.end.max((place.start + 1).min(self.source.text.len()));
-                Shape::List(items.into_iter().map(|item| self.node(item)).collect())
+                place.end = place.end.max((place.start + 1).min(length));
+                Shape::List(items.into_iter().map(|item| self.value(item)).collect())
             }
             Raw::Map(entries) => Shape::Map(self.entries(entries)),
         };
         Node { shape, place }
     }
 
-    fn entries(&mut self, raw: Vec<(Spanned<Raw>, Spanned<Raw>)>) -> Vec<Entry> {
+    fn entries(&mut self, raw: Vec<(Written, Written)>) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
         let mut known = std::collections::HashMap::with_capacity(raw.len());
         for (key, value) in raw {
-            let (key, value) = (self.node(key), self.node(value));
+            let (key, value) = (self.node(key), self.value(value));
             let (Shape::Scalar(text) | Shape::Null(text)) = key.shape else {
                 self.diagnostics.push(wrong_kind::key(&key));
                 continue;
             };
+            if substitution::is_in(&text) {
+                self.diagnostics.push(variable_in_key::key(&text, key.place));
+            }
+            let text = text.replace("$${", "${");
             if let Some(&first) = known.get(&text) {
                 self.diagnostics.push(duplicate_key::twice(&text, key.place, first));
                 continue;
@@ -218,10 +251,11 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Unaided;
 
     fn parsed(text: &str) -> (Option<Node>, Diagnostics) {
         let mut diagnostics = Diagnostics::default();
-        let node = parse(&Source::new("t.yaml", text), &mut diagnostics);
+        let node = parse(&Source::new("t.yaml", text), &Unaided, &mut 1_000, &mut diagnostics);
         (node, diagnostics)
     }
 
@@ -279,7 +313,7 @@ mod tests {
             let message = parsed(text).1.iter().next().map(|found| found.message.clone()).unwrap_or_default();
             assert!(message.contains(expected), "{message}");
         }
-        for text in ["a: [1, 2", "a: b: c", "- *x", "a: \"b", "%", "? [a]: b", "\0", "a: &a [*a]", "a\n---\nb"] {
+        for text in ["a: [1, 2", "a: b: c", "- *x", "a: \"b", "%", "? [a]: b", "a: &a [*a]", "a\n---\nb"] {
             let (node, diagnostics) = parsed(text);
             assert!(node.is_none() || !diagnostics.is_empty() || text == "- *x" || text == "%", "{text:?}");
         }
