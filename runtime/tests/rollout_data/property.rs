@@ -182,7 +182,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 30, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 30, ..ProptestConfig::default() })]
     #[test]
     fn each_consumer_handles_the_records_of_each_sender_and_key_once_and_in_order(
         from in owners(),
