@@ -32,13 +32,9 @@ pub fn panel(plan: &Plan, loops: &Loops<'_>, holds: &BTreeSet<&str>) -> Panel {
     let mut ways: BTreeMap<Way<'_>, Vec<String>> = BTreeMap::new();
     for (flow, guide) in &plan.guide.flows {
         let Some(ends) = plan.flows.get(flow) else { continue };
-        let mut line = flow.clone();
-        for (name, passes) in loops.of_flow(flow).into_iter().filter_map(|at| names.get(at)) {
-            line.push_str(" ↻ ");
-            line.push_str(name);
-            line.push_str(" ≤");
-            line.push_str(&passes.to_string());
-        }
+        let round = loops.of_flow(flow).into_iter().filter_map(|at| names.get(at));
+        let words = std::iter::once(flow.clone()).chain(round.map(|(name, passes)| format!("↻ {name} ≤{passes}")));
+        let line = words.collect::<Vec<_>>().join(" ");
         let way = Way {
             from_clients: ends.from_clients,
             senders: senders(plan, flow),
