@@ -22,6 +22,7 @@ pub(crate) mod lines_in_loop;
 pub(crate) mod lines_outputs;
 pub(crate) mod loop_numbers;
 pub(crate) mod loop_without_passes;
+pub(crate) mod many_loops;
 pub(crate) mod many_namespaces;
 pub(crate) mod many_portals;
 pub(crate) mod missing_field;
@@ -61,8 +62,8 @@ pub(crate) mod wrong_kind;
 use std::collections::HashMap;
 
 use crate::{
-    diagnostic::{Diagnostics, Severity},
-    graph::{self, Edge},
+    diagnostic::{Diagnostic, Diagnostics, Severity},
+    graph::{Counts, Edge, Graph},
     place::{
         Placement,
         portals::Carriers,
@@ -139,6 +140,7 @@ pub const RULES: [&Rule; 54] = [
     &user::RULE,
     &shipped_files::RULE,
     &nothing_shipped::RULE,
+    &many_loops::RULE,
     &shared_machine::RULE,
     &unit_clash::RULE,
 ];
@@ -161,7 +163,9 @@ pub struct Whole<'t> {
     /// The same by server and portal: its `port`, and its `link`.
     pub doors: HashMap<(String, String), (Option<u32>, Option<u32>)>,
     /// Who sends to whom.
-    pub edges: Vec<Edge<'t>>,
+    pub graph: Graph<'t>,
+    /// Which loops a record counts on which flow.
+    pub counts: Counts<'t>,
 }
 
 impl<'t> Whole<'t> {
@@ -170,13 +174,18 @@ impl<'t> Whole<'t> {
         let placement = Placement::of(topology);
         let carriers = Carriers::of(topology);
         let bindings = ports::assign(topology, &placement, &carriers, port_base);
-        let edges = graph::edges(topology, &placement);
+        let graph = Graph::of(topology, &placement);
         let mut doors: HashMap<(String, String), (Option<u32>, Option<u32>)> = HashMap::new();
         for binding in &bindings {
             let (port, link) = doors.entry((binding.server.clone(), binding.portal.clone())).or_default();
             *if binding.door == Door::Port { port } else { link } = Some(binding.port);
         }
-        Self { topology, placement, carriers, bindings, doors, edges }
+        Self { topology, placement, carriers, bindings, doors, counts: Counts::of(topology, &graph), graph }
+    }
+
+    /// Whether a flow has a guide.
+    pub(crate) fn is_keyed(&self, flow: &str) -> bool {
+        self.topology.flows.get(flow).is_some_and(crate::topology::Flow::is_keyed)
     }
 }
 
@@ -198,7 +207,7 @@ const PARTS: [fn(&Topology, &mut Diagnostics); 13] = [
 ];
 
 /// Rules that look at the whole.
-const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 15] = [
+const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 16] = [
     no_producer::check,
     no_consumer::check,
     nowhere::check,
@@ -207,6 +216,7 @@ const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 15] = [
     guide_server::check,
     no_owner::check,
     not_a_cycle::check,
+    many_loops::check,
     undeclared_cycle::check,
     deadlock::check,
     port_clash::check,
@@ -252,6 +262,27 @@ pub(crate) fn output_place(topology: &Topology, edge: &Edge<'_>) -> Place {
     let stage = topology.stages.get(edge.from);
     let output = stage.and_then(|stage| stage.outputs.iter().find(|output| output.value == edge.flow));
     output.map(|output| output.place).or(stage.map(|stage| stage.place)).unwrap_or_default()
+}
+
+/// How many edges of a cycle are shown.
+const MOST_SHOWN: usize = 24;
+
+/// Points at every edge of a cycle, where the stage names the flow that it sends.
+pub(crate) fn cycle_labels(
+    topology: &Topology,
+    diagnostic: Diagnostic,
+    cycle: &[Edge<'_>],
+    first: &str,
+    others: impl Fn(&Edge<'_>) -> String,
+) -> Diagnostic {
+    let mut diagnostic = diagnostic.label(first);
+    for edge in cycle.iter().take(MOST_SHOWN).skip(1) {
+        diagnostic = diagnostic.also(output_place(topology, edge), others(edge));
+    }
+    match cycle.len().saturating_sub(MOST_SHOWN) {
+        0 => diagnostic,
+        more => diagnostic.note(format!("the cycle has {more} more stages")),
+    }
 }
 
 /// Names in words: "`a`", "`a` and `b`", "`a`, `b` and `c`".

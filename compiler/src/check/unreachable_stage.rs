@@ -1,7 +1,5 @@
 //! W016: records can reach every stage.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{Rule, Whole, listed};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 
@@ -16,23 +14,10 @@ any of them never receives anything: usually a group of stages that only feed ea
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
     let topology = whole.topology;
-    let mut reached: BTreeSet<&str> =
-        topology.stages.iter().filter(|(_, stage)| stage.is_source()).map(|(name, _)| name.as_str()).collect();
-    for (name, _) in topology.flows.iter().filter(|(_, flow)| flow.from_clients.is_some()) {
-        reached.extend(topology.consumers(name).map(|(consumer, _)| consumer.as_str()));
-    }
-    let mut receivers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for edge in &whole.edges {
-        receivers.entry(edge.from).or_default().push(edge.to);
-    }
-    let mut next: Vec<&str> = reached.iter().copied().collect();
-    while let Some(stage) = next.pop() {
-        for receiver in receivers.get(stage).into_iter().flatten() {
-            if reached.insert(receiver) {
-                next.push(receiver);
-            }
-        }
-    }
+    let sources = topology.stages.iter().filter(|(_, stage)| stage.is_source()).map(|(name, _)| name.as_str());
+    let from_clients = topology.flows.iter().filter(|(_, flow)| flow.from_clients.is_some());
+    let fed = from_clients.flat_map(|(flow, _)| topology.consumers(flow)).map(|(name, _)| name.as_str());
+    let reached = whole.graph.reached_from(sources.chain(fed));
     for (name, stage) in &topology.stages {
         // A flow without a producer is another rule's.
         let flows: Vec<_> = stage.inputs.iter().map(|input| input.flow.value.as_str()).collect();

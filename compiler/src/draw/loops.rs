@@ -24,7 +24,7 @@ impl<'p> Loops<'p> {
         let mut loops: BTreeMap<&str, Loop<'_>> = BTreeMap::new();
         let processes = plan.servers.values().flat_map(|server| &server.processes);
         for output in processes.flat_map(|process| &process.wiring.outputs) {
-            for step in &output.loops {
+            for step in output.loops.iter().filter(|step| step.listed) {
                 let known = loops.entry(&step.name).or_default();
                 known.passes = step.passes;
                 known.flows.insert(&output.flow);
