@@ -23,17 +23,24 @@ that the message names a `guide`; it looks for the fewest with which all cycles 
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
-    let counted = graph::counted_flows(whole.topology);
-    for (server, tangle) in tangles(whole) {
-        // Where no loop is declared either, the cycle is told as an undeclared one, with this in its notes.
-        if tangle.flows().iter().any(|flow| counted.contains(flow)) {
-            diagnostics.extend(found(whole, server, &tangle));
-        }
+    for (server, tangle) in tangles(whole).iter().filter(|(_, tangle)| !is_undeclared(whole, tangle)) {
+        diagnostics.extend(found(whole, server, tangle));
     }
 }
 
+/// The flows that block each other where no loop is declared either: that is told with the undeclared cycle.
+pub(super) fn undeclared_too<'w>(whole: &'w Whole<'_>) -> BTreeSet<&'w str> {
+    let tangles = tangles(whole);
+    tangles.iter().filter(|(_, tangle)| is_undeclared(whole, tangle)).flat_map(|(_, tangle)| tangle.flows()).collect()
+}
+
+fn is_undeclared(whole: &Whole<'_>, tangle: &Graph<'_>) -> bool {
+    let counted = graph::counted_flows(whole.topology);
+    tangle.flows().iter().all(|flow| !counted.contains(flow))
+}
+
 /// The tangles of unkeyed flows, each with a server on which it is.
-pub(super) fn tangles<'w>(whole: &'w Whole<'_>) -> Vec<(&'w str, Graph<'w>)> {
+fn tangles<'w>(whole: &'w Whole<'_>) -> Vec<(&'w str, Graph<'w>)> {
     let mut seen = BTreeSet::new();
     let mut tangles: Vec<(&str, Graph<'_>)> = Vec::new();
     for server in whole.placement.used_servers() {

@@ -1,7 +1,5 @@
 //! W021: every cycle is declared.
 
-use std::collections::BTreeSet;
-
 use super::{Rule, Whole, cycle_labels, deadlock, listed, output_place};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
@@ -32,7 +30,7 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
     if tangles.is_empty() {
         return;
     }
-    let blocking: BTreeSet<&str> = deadlock::tangles(whole).iter().flat_map(|(_, tangle)| tangle.flows()).collect();
+    let blocking = deadlock::undeclared_too(whole);
     let mut names = Names { whole, given: 0 };
     for tangle in &tangles {
         let mend = graph::mend(tangle, |flow| whole.is_keyed(flow));
