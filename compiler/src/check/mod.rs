@@ -87,7 +87,7 @@ pub struct Rule {
 }
 
 /// All rules in the order of their codes.
-pub const RULES: [&Rule; 54] = [
+pub const RULES: [&Rule; 55] = [
     &syntax::RULE,
     &unknown_field::RULE,
     &missing_field::RULE,
@@ -140,8 +140,8 @@ pub const RULES: [&Rule; 54] = [
     &user::RULE,
     &shipped_files::RULE,
     &nothing_shipped::RULE,
-    &many_loops::RULE,
     &shared_machine::RULE,
+    &many_loops::RULE,
     &unit_clash::RULE,
 ];
 

@@ -36,9 +36,11 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
         let mend = graph::mend(tangle, |flow| whole.is_keyed(flow));
         for flow in mend.flows.iter().take(MOST_TOLD) {
             let apart = tangle.without(|other| other != *flow && mend.flows.contains(&other));
+            let blocks = blocking.contains(flow);
+            let small =
+                blocks.then(|| graph::shortest_through(&apart.without(|flow| whole.is_keyed(flow)), flow)).flatten();
             // What the mend needs closes a cycle; one that was found in a hurry may name a flow that isn't needed.
-            if let Some(cycle) = graph::shortest_through(&apart, flow) {
-                let blocks = blocking.contains(flow);
+            if let Some(cycle) = small.or_else(|| graph::shortest_through(&apart, flow)) {
                 diagnostics.push(diagnostic(whole, &cycle, &names.next(), &mend, blocks, tangles.len()));
             }
         }
@@ -103,8 +105,10 @@ fn diagnostic(
     let how = if alone { format!("`loops: {{{declaration}}}`") } else { format!("under `loops`: `{declaration}`") };
     let (flow, sender) = (listed([cycle[0].flow]), listed([cycle[0].from]));
     let spools = if blocks {
-        diagnostic =
-            diagnostic.note("no flow on it spools, so its small queues can also block each other for ever (W024)");
+        let on_it = cycle.iter().all(|edge| !whole.is_keyed(edge.flow));
+        let which = if on_it { "on it".to_owned() } else { format!("on another cycle with {flow}") };
+        diagnostic = diagnostic
+            .note(format!("no flow {which} spools, so small queues can also block each other for ever (W024)"));
         format!(" and give flow {flow} a `guide` (`guide: hash`)")
     } else {
         String::new()
