@@ -263,7 +263,10 @@ fn drawing(
             None => self_loop(&rectangles[link.from], link, &mut stacked[link.from]),
             Some(chain) => {
                 let (first, last) = (chain.items[0], chain.items[chain.items.len() - 1]);
-                let mut points = vec![(rectangles[first].x + rectangles[first].size.width, doors.out[number])];
+                let mut points = vec![
+                    (rectangles[first].x + rectangles[first].size.width, doors.out[number]),
+                    (lefts[items[first].layer] + widths[items[first].layer], doors.out[number]),
+                ];
                 for &item in &chain.items[1..chain.items.len() - 1] {
                     let Item { layer, .. } = items[item];
                     let y = place_of(item).middle();
@@ -272,6 +275,8 @@ fn drawing(
                         points.push((lefts[layer] + widths[layer], y));
                     }
                 }
+                // Straight from the layer's edge, so as to pass by wider boxes of the layer.
+                points.push((lefts[items[last].layer], doors.into[number]));
                 points.push((rectangles[last].x, doors.into[number]));
                 if chain.is_reversed {
                     points.reverse();
@@ -379,6 +384,27 @@ mod tests {
                 }
                 prop_assert!(one.x >= 0.0 && one.y >= 0.0);
                 prop_assert!(one.x + one.size.width <= layout.size.width && one.y + one.size.height <= layout.size.height);
+            }
+        }
+
+        #[test]
+        fn no_arrow_passes_behind_a_box((sizes, links) in graphs(), down in any::<bool>()) {
+            let layout = if down { place_downwards(&sizes, &links) } else { place(&sizes, &links) };
+            for route in layout.routes.iter().filter(|route| !route.is_self_loop) {
+                for pair in route.points.windows(2) {
+                    let (x, y) = (pair[0].0.min(pair[1].0), pair[0].1.min(pair[1].1));
+                    // A curve stays within the rectangle of its ends.
+                    let size = Size { width: (pair[0].0 - pair[1].0).abs(), height: (pair[0].1 - pair[1].1).abs() };
+                    let within = Rectangle { x, y, size };
+                    for rectangle in &layout.boxes {
+                        let smaller = Rectangle {
+                            x: rectangle.x + 0.01,
+                            y: rectangle.y + 0.01,
+                            size: Size { width: rectangle.size.width - 0.02, height: rectangle.size.height - 0.02 },
+                        };
+                        prop_assert!(!within.overlaps(&smaller), "{within:?} {rectangle:?}");
+                    }
+                }
             }
         }
 
