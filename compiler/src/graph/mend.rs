@@ -74,8 +74,12 @@ impl Knot {
         let mut sends = vec![Vec::new(); tangle.stages.len()];
         let mut receives = vec![Vec::new(); tangle.stages.len()];
         for (index, (_, senders, receivers)) in channels.iter().enumerate() {
-            senders.iter().for_each(|stage| sends[*stage].push(index));
-            receivers.iter().for_each(|stage| receives[*stage].push(index));
+            for stage in senders {
+                sends[*stage].push(index);
+            }
+            for stage in receivers {
+                receives[*stage].push(index);
+            }
         }
         Self { channels, sends, receives }
     }
@@ -135,7 +139,9 @@ impl Knot {
         let mut next: Vec<usize> = (0..is_in.len()).filter(|channel| is_in[*channel] && fed[*channel] == 0).collect();
         let mut feeds: Vec<Vec<usize>> = vec![Vec::new(); reached.len()];
         for channel in (0..is_in.len()).filter(|channel| is_in[*channel]) {
-            senders(channel).iter().for_each(|stage| feeds[*stage].push(channel));
+            for stage in senders(channel) {
+                feeds[*stage].push(channel);
+            }
         }
         while let Some(channel) = next.pop() {
             is_in[channel] = false;
@@ -196,7 +202,9 @@ impl Search<'_> {
             }
             self.roles[flow] = Role::Kept;
         }
-        choices.iter().for_each(|flow| self.roles[*flow] = Role::Free);
+        for flow in &choices {
+            self.roles[*flow] = Role::Free;
+        }
         Ok(false)
     }
 
@@ -209,7 +217,9 @@ impl Search<'_> {
             if free.is_empty() {
                 return Ok(true);
             }
-            free.into_iter().for_each(|flow| roles[flow] = Role::Away);
+            for flow in free {
+                roles[flow] = Role::Away;
+            }
         }
         Ok(true)
     }

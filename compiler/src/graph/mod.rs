@@ -19,6 +19,9 @@ use petgraph::{algo::kosaraju_scc, graph::DiGraph};
 
 use crate::{place::Placement, topology::Topology};
 
+/// A flow, the stages that send it, and those that receive it.
+type Ends<'t> = (&'t str, Vec<&'t str>, Vec<&'t str>);
+
 /// A flow from one stage to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Edge<'t> {
@@ -159,9 +162,11 @@ impl<'t> Graph<'t> {
         // Not Tarjan's way: petgraph's recurses, and a chain of stages may be as long as the stack.
         let parts = kosaraju_scc(&graph);
         for (part, nodes) in parts.iter().enumerate() {
-            nodes.iter().for_each(|node| part_of[node.index()] = part);
+            for node in &nodes {
+                part_of[node.index()] = part;
+            }
         }
-        let mut tangles: BTreeMap<usize, Vec<(&str, Vec<&str>, Vec<&str>)>> = BTreeMap::new();
+        let mut tangles: BTreeMap<usize, Vec<Ends<'_>>> = BTreeMap::new();
         for (channel, node) in self.channels.iter().zip(&channels) {
             let part = part_of[node.index()];
             if parts[part].len() == 1 {

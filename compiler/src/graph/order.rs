@@ -41,9 +41,13 @@ fn sorted(stages: &[&str], gates: &[(Vec<usize>, Vec<usize>)]) -> Vec<usize> {
     let mut shut = vec![0; stages.len()];
     let mut gates_of = vec![Vec::new(); stages.len()];
     for (gate, (senders, receivers)) in gates.iter().enumerate() {
-        senders.iter().for_each(|sender| gates_of[*sender].push(gate));
+        for sender in senders {
+            gates_of[*sender].push(gate);
+        }
         if !senders.is_empty() {
-            receivers.iter().for_each(|receiver| shut[*receiver] += 1);
+            for receiver in receivers {
+                shut[*receiver] += 1;
+            }
         }
     }
     let mut waiting: BTreeSet<usize> = (0..stages.len()).collect();
