@@ -162,7 +162,7 @@ impl<'t> Graph<'t> {
         // Not Tarjan's way: petgraph's recurses, and a chain of stages may be as long as the stack.
         let parts = kosaraju_scc(&graph);
         for (part, nodes) in parts.iter().enumerate() {
-            for node in &nodes {
+            for node in nodes {
                 part_of[node.index()] = part;
             }
         }
