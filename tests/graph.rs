@@ -2,7 +2,7 @@
 
 mod playground;
 
-use std::process::Command;
+use std::{fmt::Write, process::Command};
 
 use playground::Playground;
 
@@ -117,8 +117,8 @@ fn a_long_chain_is_drawn_from_above_to_below_so_that_it_fits_a_page() {
     let mut flows = "flows:\n".to_owned();
     for number in 1..30 {
         let out = if number < 29 { format!(", out: [f{}]", number + 1) } else { String::new() };
-        text += &format!("  s{number}: {{run: ./s, in: [f{number}]{out}}}\n");
-        flows += &format!("  f{number}: {{}}\n");
+        let _ = writeln!(text, "  s{number}: {{run: ./s, in: [f{number}]{out}}}");
+        let _ = writeln!(flows, "  f{number}: {{}}");
     }
     std::fs::write(playground.path().join("waldo.yaml"), text + &flows).expect("YAML");
     let svg = drawn(&playground, "topology", "svg");
