@@ -9,7 +9,10 @@ pub(crate) static RULE: Rule = Rule {
     title: "an unkeyed flow is sent on a server that has no consumer of it",
     explanation: "\
 An unkeyed flow stays inside its server, so on every server that runs a producer of it a consumer must run too. Place the
-consumer there (`on`), or give the flow a `guide`: then it crosses servers, through portals.",
+consumer there (`on`), or give the flow a `guide`: then it crosses servers, through portals.
+
+  wrong   flows: {hit: {}}             # parse, which sends it, runs everywhere; store on s1 alone
+  right   flows: {hit: {guide: hash}}  # now it crosses servers",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {

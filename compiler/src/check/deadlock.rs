@@ -18,7 +18,8 @@ stage can end up waiting for the next, all round, for ever. A keyed flow breaks 
 refuses a stage's record while its spool has room. So with all keyed flows taken away no cycle may remain. Give the flows
 that the message names a `guide`; it looks for the fewest with which all cycles of the same stages are broken.
 
-  wrong   flows: {page: {}, link: {}}                 # fetch: in [link], out [page]; parse: in [page], out [link]
+  wrong   flows: {page: {}, link: {}}
+          stages: {fetch: {in: [link], out: [page], ...}, parse: {in: [page], out: [link], ...}}
   right   flows: {page: {}, link: {guide: hash}}      # the same stages; links go through a portal",
 };
 

@@ -13,7 +13,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 Variables that begin with `WALDO_` are waldo's own: by them a stage finds its wiring, its name and its state directory.
 A variable's name can't be empty or contain `=`, and neither name nor value can contain a NUL character: no operating
-system passes those on.",
+system passes those on.
+
+  wrong   stages: {score: {run: ./score, env: {WALDO_MODEL: small}}}
+  right   stages: {score: {run: ./score, env: {MODEL: small}}}",
 };
 
 pub(crate) fn flaw(variable: &str, value: &str, owner: &str, place: Place) -> Option<Diagnostic> {

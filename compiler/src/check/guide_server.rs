@@ -14,7 +14,10 @@ pub(crate) static RULE: Rule = Rule {
     title: "a guide names a server that can't own the key",
     explanation: "\
 A server can own keys of a flow if it runs all the flow's consumers, isn't drained and has a weight above 0. A guide that
-names another one would send records to a server where nobody receives them.",
+names another one would send records to a server where nobody receives them.
+
+  wrong   guide: {table: {vip: s2}, default: s1}          # the consumer has `on: [s1]`
+  right   guide: {table: {}, default: s1}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {

@@ -21,14 +21,14 @@ const MOST: usize = 255;
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
     for loops in whole.counts.by_tangle() {
-        let (Some((first, _)), Some((name, declared))) = (loops.first(), loops.get(MOST)) else { continue };
+        let Some((_, declared)) = loops.get(MOST) else { continue };
         diagnostics.push(
             Diagnostic::new(
                 &RULE,
                 declared.place,
-                format!("{} loops, from `{first}` to `{name}` and on, are too many for one record", loops.len()),
+                format!("a record would have to count {} loops, and can count {MOST}", loops.len()),
             )
-            .label(format!("a record can count {MOST} loops"))
+            .label("the first that is too many, by name")
             .note("records can come from each of these loops to every other")
             .help("cycles through one flow need only one loop, which begins with it: declare fewer"),
         );

@@ -242,7 +242,10 @@ pub fn check<'t>(topology: &'t Topology, port_base: Option<u16>, diagnostics: &m
         part(topology, diagnostics);
     }
     let leaves_holes = [&unknown_name::RULE, &key_without_guide::RULE, &guide_ranges::RULE];
-    if topology.has_holes || diagnostics.iter().any(|found| leaves_holes.contains(&found.rule)) {
+    if topology.has_holes
+        || topology.stages.is_empty()
+        || diagnostics.iter().any(|found| leaves_holes.contains(&found.rule))
+    {
         return None;
     }
     let whole = Whole::of(topology, port_base);
@@ -304,6 +307,11 @@ mod tests {
         assert!(RULES.is_sorted_by(|a, b| a.code < b.code));
         for rule in RULES {
             assert!(rule.explanation.len() > 80 && !rule.title.ends_with('.'), "{}", rule.code);
+            let examples: Vec<_> = rule.explanation.lines().filter(|line| line.starts_with("  ")).collect();
+            let first = if rule.severity == Severity::Error { "  wrong   " } else { "  warned  " };
+            assert!(examples.first().is_some_and(|line| line.starts_with(first)), "{}", rule.code);
+            assert!(examples.iter().any(|line| line.starts_with("  right   ")), "{}", rule.code);
+            assert!(examples.iter().all(|line| line.chars().count() <= 100), "{}", rule.code);
         }
         assert_eq!(rule("w001"), Some(&syntax::RULE));
         assert_eq!(rule("W999"), None);

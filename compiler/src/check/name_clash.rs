@@ -16,7 +16,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 A label that is also a server's name would make `on: [name]` mean two things. A stage and a portal of one name would be
 told apart nowhere in `status`, `logs` or the run directory. A flow that stands twice in `in`, `out`, a loop or a portal
-would be received or sent twice.",
+would be received or sent twice.
+
+  wrong   servers: {s1: {address: 10.0.0.1, labels: [s2]}, s2: {address: 10.0.0.2}}
+  right   servers: {s1: {address: 10.0.0.1, labels: [worker]}, s2: {address: 10.0.0.2}}",
 };
 
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {

@@ -5,6 +5,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
     graph,
     source::Located,
+    topology::Loop,
 };
 
 pub(crate) static RULE: Rule = Rule {
@@ -15,8 +16,9 @@ pub(crate) static RULE: Rule = Rule {
 A loop lists all flows of its cycle, in order: some stage receives the first and sends the second, and so on, and some
 stage receives the last and sends the first. A loop of one flow needs a stage that both receives and sends it.
 
-  wrong   loops: {crawl: {flows: [page], passes: 16}}           # fetch: in [link], out [page]; parse: in [page], out [link]
-  right   loops: {crawl: {flows: [page, link], passes: 16}}     # the same stages",
+  wrong   stages: {fetch: {in: [link], out: [page], ...}, parse: {in: [page], out: [link], ...}}
+          loops: {crawl: {flows: [page], passes: 16}}
+  right   loops: {crawl: {flows: [page, link], passes: 16}}      # the same stages",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
@@ -44,7 +46,7 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
             Diagnostic::new(&RULE, place, message)
                 .label(label)
                 .also(declared.place, "declared as a loop")
-                .help(help(whole, name, &flows)),
+                .help(help(whole, name, declared)),
         );
     }
 }
@@ -72,16 +74,20 @@ fn joins<'w>(whole: &'w Whole<'_>, flow: &str, next: &'w str) -> Vec<&'w String>
     consumers.filter(|(_, stage)| stage.sends(next)).map(|(name, _)| name).collect()
 }
 
-/// The cycle that was meant, if the loop's first flow is on one.
-fn help(whole: &Whole<'_>, name: &str, flows: &[&str]) -> String {
-    match flows.iter().find_map(|flow| graph::shortest_through(&whole.graph, flow)) {
-        Some(cycle) => {
-            let listed: Vec<_> = cycle.iter().map(|edge| edge.flow).collect();
-            format!("list all flows of the cycle in order, for example `{name}: {{flows: [{}], …}}`", listed.join(", "))
-        }
-        None => {
-            "none of its flows ever comes back to the stage that sends it: remove the loop, or add what sends it back"
-                .to_owned()
-        }
+/// The cycle that was meant, if one of the loop's flows is on one.
+fn help(whole: &Whole<'_>, name: &str, declared: &Loop) -> String {
+    let shortest = |flow: &Located<String>| graph::shortest_through(&whole.graph, &flow.value);
+    let Some(cycle) = declared.flows.iter().find_map(shortest) else {
+        return "none of its flows comes back to a stage that sends it: remove the loop, or add what sends it back"
+            .to_owned();
+    };
+    let flows: Vec<_> = cycle.iter().map(|edge| edge.flow).collect();
+    let is_same = |other: &Loop| {
+        other.flows.len() == flows.len() && other.flows.iter().all(|flow| flows.contains(&flow.value.as_str()))
+    };
+    if let Some((other, _)) = whole.topology.loops.iter().find(|(_, other)| is_same(other)) {
+        return format!("remove it: loop `{other}` is the cycle that its flows are on");
     }
+    let passes = declared.passes.unwrap_or(16);
+    format!("list all flows of the cycle in order: `{name}: {{flows: [{}], passes: {passes}}}`", flows.join(", "))
 }

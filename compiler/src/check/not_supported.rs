@@ -14,7 +14,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 The field is part of the language, but this version of waldo can't do what it asks for. It is refused rather than
 ignored: encryption that isn't there, or a spool that isn't synced, is worse than none. Remove the field, or keep it in a
-namespace of its own until a version supports it.",
+namespace of its own until a version supports it.
+
+  wrong   portals: {relay: {flows: [suspect], spool: {sync: batch}}}
+  right   portals: {relay: {flows: [suspect]}}",
 };
 
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {

@@ -102,7 +102,7 @@ fn diagnostic(
     }
     let declaration = format!("{name}: {{flows: [{}], passes: 16}}", flows.join(", "));
     let alone = topology.loops.is_empty() && mend.flows.len() == 1 && tangles == 1;
-    let how = if alone { format!("`loops: {{{declaration}}}`") } else { format!("under `loops`: `{declaration}`") };
+    let how = if alone { format!(": `loops: {{{declaration}}}`") } else { format!(" under `loops`: `{declaration}`") };
     let (flow, sender) = (listed([cycle[0].flow]), listed([cycle[0].from]));
     let spools = if blocks {
         let on_it = cycle.iter().all(|edge| !whole.is_keyed(edge.flow));
@@ -113,5 +113,5 @@ fn diagnostic(
     } else {
         String::new()
     };
-    diagnostic.help(format!("declare it: {how}{spools}; or take {flow} out of the `out` of {sender}"))
+    diagnostic.help(format!("declare it{how}{spools}; or take {flow} out of the `out` of {sender}"))
 }

@@ -13,7 +13,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 A stage runs on a server where none of the flows that it receives can arrive: the guide gives that server no keys (its
 weight is 0, it doesn't run all consumers, a table or ranges don't name it), and no producer of an unkeyed one runs
-there. Its processes would only wait. Place the stage with `on` where its records are.",
+there. Its processes would only wait. Place the stage with `on` where its records are.
+
+  warned  flows: {call: {guide: {table: {}, default: s1}}}    stages: {parse: {in: [call], ...}}
+  right   flows: {call: {guide: hash}}                        stages: {parse: {in: [call], ...}}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
@@ -40,7 +43,7 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
                     format!("no record can reach stage `{name}` on {servers}"),
                 )
                 .label("none of its flows arrives there")
-                .help(format!("take {servers} out of its placement with `on`, or let a guide give keys to it")),
+                .help(format!("name only other servers in its `on`, or let a guide give keys to {servers}")),
             );
         }
     }

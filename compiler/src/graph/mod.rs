@@ -15,7 +15,7 @@ pub use counts::Counts;
 pub use cycle::{is_closed, path, shortest_through};
 pub use mend::{Mend, mend};
 pub use order::order;
-use petgraph::{algo::kosaraju_scc, graph::DiGraph};
+use petgraph::{algo::kosaraju_scc, graph::DiGraph, unionfind::UnionFind};
 
 use crate::{place::Placement, topology::Topology};
 
@@ -142,6 +142,25 @@ impl<'t> Graph<'t> {
             }
         }
         self.stages.iter().zip(is_reached).filter(|(_, reached)| *reached).map(|(stage, _)| *stage).collect()
+    }
+
+    /// Some of its stages, those together that share a channel.
+    pub fn groups(&self, of: &BTreeSet<&'t str>) -> Vec<Vec<&'t str>> {
+        let is_in: Vec<bool> = self.stages.iter().map(|stage| of.contains(stage)).collect();
+        let mut joined = UnionFind::new(self.stages.len());
+        for channel in &self.channels {
+            let mut ends = channel.senders.iter().chain(&channel.receivers).filter(|stage| is_in[**stage]);
+            if let Some(first) = ends.next() {
+                ends.for_each(|other| _ = joined.union(*first, *other));
+            }
+        }
+        let mut groups: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+        for (index, stage) in self.stages.iter().enumerate().filter(|(index, _)| is_in[*index]) {
+            groups.entry(joined.find(index)).or_default().push(stage);
+        }
+        let mut groups: Vec<_> = groups.into_values().collect();
+        groups.sort();
+        groups
     }
 
     /// Its tangles: the parts, each a graph of its own, in which every stage reaches every other and a channel takes records
