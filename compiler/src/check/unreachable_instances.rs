@@ -36,6 +36,13 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
             .collect();
         if !unreached.is_empty() {
             let servers = listed(unreached);
+            let keyed = stage.inputs.iter().any(|input| whole.is_keyed(&input.flow.value));
+            let mend = match stage.inputs.first() {
+                Some(input) if !keyed => {
+                    format!("give flow `{}` a `guide` so that it crosses servers", input.flow.value)
+                }
+                _ => format!("let a guide give keys to {servers}"),
+            };
             diagnostics.push(
                 Diagnostic::new(
                     &RULE,
@@ -43,7 +50,7 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
                     format!("no record can reach stage `{name}` on {servers}"),
                 )
                 .label("none of its flows arrives there")
-                .help(format!("name only other servers in its `on`, or let a guide give keys to {servers}")),
+                .help(format!("name only other servers in its `on`, or {mend}")),
             );
         }
     }

@@ -269,7 +269,7 @@ pub static PORTAL: &[Field] = &[
 /// The fields of a portal's `spool`.
 pub static SPOOL: &[Field] = &[
     field("memory", Size, "In memory. Default 64MiB."),
-    field("disk", Size, "On disk, once memory is full. Default: none."),
+    field("disk", Size, "On disk, once memory is full. Default 10GiB."),
     field("sync", Anything, "When it is synced to disk. Not supported yet."),
 ];
 
