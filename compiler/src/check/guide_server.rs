@@ -1,5 +1,7 @@
 //! W019: a guide sends keys only to servers that can own them.
 
+use std::collections::HashSet;
+
 use super::{Rule, Whole, listed};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
@@ -26,8 +28,9 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
             continue;
         }
         let able = owners::able(whole.topology, &whole.placement, name);
+        let known: HashSet<&str> = able.iter().map(|server| server.as_str()).collect();
         let mut named = |server: &str, place: Place| {
-            if able.iter().any(|able| *able == server) {
+            if known.contains(server) {
                 return;
             }
             let reason = reason(whole, name, server);
