@@ -1,5 +1,7 @@
 //! W034: instances that no record can reach.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Rule, Whole, listed};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
@@ -20,14 +22,13 @@ there. Its processes would only wait. Place the stage with `on` where its record
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
+    let keyed = whole.topology.flows.keys().filter(|flow| whole.is_keyed(flow));
+    let owners: BTreeMap<&str, BTreeSet<&str>> =
+        keyed.map(|flow| (flow.as_str(), owners::of(whole.topology, &whole.placement, flow))).collect();
     for (name, stage) in whole.topology.stages.iter().filter(|(_, stage)| !stage.is_source()) {
-        let arrives = |flow: &str, server: &str| {
-            let keyed = whole.topology.flows.get(flow).is_some_and(crate::topology::Flow::is_keyed);
-            if keyed {
-                owners::of(whole.topology, &whole.placement, flow).iter().any(|owner| *owner == server)
-            } else {
-                whole.topology.producers(flow).any(|(producer, _)| whole.placement.runs(producer, server))
-            }
+        let arrives = |flow: &str, server: &str| match owners.get(flow) {
+            Some(owners) => owners.contains(server),
+            None => whole.topology.producers(flow).any(|(producer, _)| whole.placement.runs(producer, server)),
         };
         let unreached: Vec<_> = whole
             .placement
