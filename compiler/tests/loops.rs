@@ -205,7 +205,7 @@ proptest! {
     fn a_mend_leaves_no_cycle_and_no_smaller_set_does(flows in ends(), liked in any::<u8>()) {
         for tangle in graph(&flows).tangles() {
             let is_liked = |flow: &str| FLOWS.iter().position(|known| *known == flow).is_some_and(|at| liked & (1 << at) != 0);
-            let mend = mend(&tangle, is_liked);
+            let mend = mend(&tangle, 1, is_liked);
             let inside: Vec<_> = edges(&flows)
                 .into_iter()
                 .filter(|edge| [edge.from, edge.to].iter().all(|stage| tangle.stages().contains(stage)))
@@ -363,6 +363,12 @@ fn in_a_tangle_of_a_thousand_stages_a_mend_is_found_and_not_called_the_smallest(
     assert!((1..=10).contains(&cycles.len()), "{} cycles are told", cycles.len());
     assert!(cycles[0].notes.iter().any(|note| note.contains("perhaps fewer will do")), "{:?}", cycles[0].notes);
     assert!(cycles.iter().all(|cycle| cycle.secondary.len() < 30));
+}
+
+#[test]
+fn in_a_tangle_too_large_to_try_its_flows_the_cycles_are_told_all_the_same() {
+    let cycles = found(&tangle(4_000, 2), "W021");
+    assert!(!cycles.is_empty());
 }
 
 #[test]

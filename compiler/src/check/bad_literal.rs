@@ -1,4 +1,4 @@
-//! W009: durations, sizes, numbers and words that can't be read.
+//! W009: durations, sizes, numbers and words that a field can't take.
 
 use super::{Rule, listed};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 pub(crate) static RULE: Rule = Rule {
     code: "W009",
     severity: Severity::Error,
-    title: "a value that can't be read",
+    title: "a value that can't be used",
     explanation: "\
 Durations are a whole number and a unit: `250ms`, `5s`, `2m`, `1h`. Sizes: `512KiB`, `64MiB`, `2GB`, or a number of bytes.
 Signals: `TERM` or `SIGTERM`. Weights are decimals of at least 0. `instances`, `queue` and `passes` are at least 1. Some

@@ -26,6 +26,12 @@ pub(crate) fn name(kind: &str, text: &str, place: Place, flaw: Flaw) -> Diagnost
         Flaw::Shape => {
             let rule = "a lower-case letter, then lower-case letters, digits, `_` or `-`, at most 32 in all";
             let help = match name::mended(text) {
+                _ if text
+                    .split_once(':')
+                    .is_some_and(|(name, rest)| name::flaw(name).is_none() && !rest.is_empty()) =>
+                {
+                    format!("leave a blank after the colon: `{}`", text.replacen(':', ": ", 1))
+                }
                 Some(mended) => format!("write {rule}; for example `{mended}`"),
                 None => format!("write {rule}"),
             };

@@ -24,8 +24,9 @@ that the message names a `guide`; it looks for the fewest with which all cycles 
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
-    for (server, tangle) in tangles(whole).iter().filter(|(_, tangle)| !is_undeclared(whole, tangle)) {
-        diagnostics.extend(found(whole, server, tangle));
+    let tangles = tangles(whole);
+    for (server, tangle) in tangles.iter().filter(|(_, tangle)| !is_undeclared(whole, tangle)) {
+        diagnostics.extend(found(whole, server, tangle, tangles.len()));
     }
 }
 
@@ -57,9 +58,9 @@ fn tangles<'w>(whole: &'w Whole<'_>) -> Vec<(&'w str, Graph<'w>)> {
     tangles
 }
 
-fn found(whole: &Whole<'_>, server: &str, tangle: &Graph<'_>) -> Diagnostics {
+fn found(whole: &Whole<'_>, server: &str, tangle: &Graph<'_>, tangles: usize) -> Diagnostics {
     let mut found = Diagnostics::default();
-    let mend = graph::mend(tangle, |_| false);
+    let mend = graph::mend(tangle, tangles, |_| false);
     let Some(cycle) = mend.flows.first().and_then(|flow| graph::shortest_through(tangle, flow)) else { return found };
     let message = format!("small queues can block each other for ever: {}", graph::path(&cycle));
     let labels = ("waits for room while its own inbox fills", "waits for room as well");

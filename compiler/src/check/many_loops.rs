@@ -12,8 +12,8 @@ A record carries how often it went round each loop, for all loops of the stages 
 255 of them. Cycles through the same flow need only one loop, which begins with that flow: let loops share their first
 flow's count by declaring one of them, or divide the stages into groups that don't send back to each other.
 
-  wrong   300 loops among stages that all send to each other
-  right   loops: {round: {flows: [task], passes: 16}}     # one loop for all cycles through `task`",
+  wrong   loops: {r1: {flows: [task], ...}, r2: {flows: [task], ...}, ...}      # 300 of them
+  right   loops: {round: {flows: [task], passes: 16}}     # one for all cycles through `task`",
 };
 
 /// A message has one byte for their number.

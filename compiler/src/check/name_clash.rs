@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Rule;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
+    place::portals::Carriers,
     source::Located,
     topology::Topology,
 };
@@ -40,12 +41,10 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
         }
         once(&server.labels, "labels of a server", diagnostics);
     }
+    let carriers = Carriers::of(topology);
     for (name, stage) in &topology.stages {
         let portal = topology.portals.get(name).map(|portal| portal.place);
-        let carrier = || {
-            let carriers = crate::place::portals::Carriers::of(topology);
-            carriers.iter().find(|(portal, _)| portal == name).map(|(_, carrier)| carrier.place)
-        };
+        let carrier = || carriers.iter().find(|(portal, _)| portal == name).map(|(_, carrier)| carrier.place);
         if let Some(place) = portal.or_else(carrier) {
             diagnostics.push(
                 Diagnostic::new(&RULE, stage.place, format!("`{name}` is both a stage and a portal"))

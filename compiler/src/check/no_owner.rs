@@ -13,8 +13,8 @@ pub(crate) static RULE: Rule = Rule {
     title: "a keyed flow whose keys no server can own",
     explanation: "\
 The guide of a keyed flow ranges over the servers that run all its consumers, aren't drained and have a weight above 0.
-With none left its records have nowhere to go. Place the consumers on a common server, take a server out of
-`state: drained`, or give one a weight.
+With none left its records have nowhere to go. Place the consumers on a common server, remove `state: drained`
+from a server, or give one a weight.
 
   wrong   stages: {parse: {in: [call], \"on\": [s1], ...}, count: {in: [call], \"on\": [s2], ...}}
   right   stages: {parse: {in: [call], \"on\": [s1], ...}, count: {in: [call], \"on\": [s1], ...}}",

@@ -12,8 +12,8 @@ pub(crate) static RULE: Rule = Rule {
     title: "a cycle that isn't declared",
     explanation: "\
 A record that comes back to a stage may go round for ever. So every cycle in the data flow is declared under `loops`, by
-its flows in order, with a number of `passes`: how often a record may go round before it goes to dead letters. A pass is
-one sending on the loop's first flow; with the first flows of all loops taken away no cycle may remain. The message shows
+its flows in order, with a number of `passes`: how often a record may go round, in all, before it goes to dead letters. A pass
+is one sending on the loop's first flow; with the first flows of all loops taken away no cycle may remain. The message shows
 the cycle, and what to write to declare it. If you didn't mean one, take the flow out of the `out` that sends it back.
 
   wrong   stages: {visit: {run: ./visit, in: [page], out: [page]}}
@@ -33,14 +33,16 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
     let blocking = deadlock::undeclared_too(whole);
     let mut names = Names { whole, given: 0 };
     for tangle in &tangles {
-        let mend = graph::mend(tangle, |flow| whole.is_keyed(flow));
+        let mend = graph::mend(tangle, tangles.len(), |flow| whole.is_keyed(flow));
         for flow in mend.flows.iter().take(MOST_TOLD) {
             let apart = tangle.without(|other| other != *flow && mend.flows.contains(&other));
             let blocks = blocking.contains(flow);
             let small =
                 blocks.then(|| graph::shortest_through(&apart.without(|flow| whole.is_keyed(flow)), flow)).flatten();
-            // What the mend needs closes a cycle; one that was found in a hurry may name a flow that isn't needed.
-            if let Some(cycle) = small.or_else(|| graph::shortest_through(&apart, flow)) {
+            // What a mend needs closes a cycle alone. One that was found in a hurry may name a flow that isn't needed; but in a
+            // tangle every flow is on some cycle.
+            let through = |graph| graph::shortest_through(graph, flow);
+            if let Some(cycle) = small.or_else(|| through(&apart)).or_else(|| through(tangle)) {
                 diagnostics.push(diagnostic(whole, &cycle, &names.next(), &mend, blocks, tangles.len()));
             }
         }

@@ -11,7 +11,7 @@ use crate::{
 pub(crate) static RULE: Rule = Rule {
     code: "W002",
     severity: Severity::Error,
-    title: "unknown field",
+    title: "a field that waldo doesn't know",
     explanation: "\
 A field that waldo doesn't know is never ignored: it is a slip of the pen, or is meant for another version, and a
 topology that runs without what it asks for is worse than one that doesn't run. What it was probably meant to be is looked

@@ -1,9 +1,10 @@
 //! The fewest flows without which a tangle has no cycle.
 //!
 //! A flow may be part of many cycles, and many flows of one, so this is a hitting set, and nobody knows a way that is quick
-//! for all. First comes a small set that is found quickly: flows are put back one by one unless they close a cycle. Then
-//! every smaller size is tried: some flow of each cycle must go, so take one cycle and try each of its flows. That is
-//! bounded by a budget; where it runs out, the small set stands, and isn't called the smallest.
+//! for all. First comes a small set that is found quickly: flows are put back one by one unless they close a cycle (in a large
+//! tangle only those that lead back in a walk, the others being there already). Then every smaller size is tried: some
+//! flow of each cycle must go, so take one cycle and try each of its flows. Both are bounded by a budget; where it runs out,
+//! the small set stands, and isn't called the smallest.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,20 +21,21 @@ pub struct Mend<'t> {
 
 /// How many ends of channels are looked at, at most, before the search for the smallest set is given up.
 const BUDGET: usize = 4_000_000;
-/// The same for the small set. What isn't put back by then stays away.
-const BUDGET_OF_FIRST: usize = 40_000_000;
+/// The same for the small set.
+const BUDGET_OF_FIRST: usize = 24_000_000;
 /// From how many channels a short cycle is looked for.
 const MOST_STARTS: usize = 24;
 
 /// Flows without which the tangle has no cycle: the fewest, or few. Where several sets are as small, flows that are liked
-/// are more likely in it.
-pub fn mend<'t>(tangle: &Graph<'t>, is_liked: impl Fn(&str) -> bool) -> Mend<'t> {
+/// are more likely in it. All tangles of a topology, so many, share one budget.
+pub fn mend<'t>(tangle: &Graph<'t>, tangles: usize, is_liked: impl Fn(&str) -> bool) -> Mend<'t> {
     let mut flows: Vec<&str> = tangle.flows().into_iter().collect();
     // In the order in which they are tried.
     flows.sort_by_key(|flow| (!is_liked(flow), *flow));
     let knot = Knot::new(tangle, &flows);
-    let (mut chosen, is_minimal) = knot.few(tangle, &flows, &is_liked);
-    let mut search = Search { knot: &knot, spent: 0, roles: vec![Role::Free; flows.len()] };
+    let (mut chosen, is_minimal) = knot.few(&flows, BUDGET_OF_FIRST / tangles.max(1), &is_liked);
+    let mut search =
+        Search { knot: &knot, spent: 0, budget: BUDGET / tangles.max(1), roles: vec![Role::Free; flows.len()] };
     let mut is_smallest = is_minimal && chosen.len() <= 1;
     if !is_smallest {
         is_smallest = search.smaller_than(&mut chosen);
@@ -84,28 +86,77 @@ impl Knot {
         Self { channels, sends, receives }
     }
 
-    /// A set of which every flow is needed, found by putting flows back as long as they close no cycle; and whether it was
-    /// found within the budget, so that this is so.
-    fn few(&self, tangle: &Graph<'_>, flows: &[&str], is_liked: impl Fn(&str) -> bool) -> (Vec<usize>, bool) {
-        let mut ends = vec![0; flows.len()];
+    /// A set that is found by putting flows back as long as they close no cycle; and whether all were tried, so that every
+    /// flow of it is needed.
+    fn few(&self, flows: &[&str], budget: usize, is_liked: impl Fn(&str) -> bool) -> (Vec<usize>, bool) {
+        let mut ways = vec![0_usize; flows.len()];
         for (flow, senders, receivers) in &self.channels {
-            ends[*flow] += senders.len() * receivers.len();
+            ways[*flow] = ways[*flow].saturating_add(senders.len().saturating_mul(receivers.len()));
         }
+        let ends: usize = self.channels.iter().map(|(_, senders, receivers)| senders.len() + receivers.len()).sum();
+        let is_large = flows.len().saturating_mul(ends) > budget;
+        let mut is_away = if is_large { self.that_lead_back(flows.len()) } else { vec![true; flows.len()] };
         // Those come back first that aren't liked, and that close the fewest ways.
-        let mut order: Vec<usize> = (0..flows.len()).collect();
-        order.sort_by_key(|flow| (is_liked(flows[*flow]), ends[*flow], *flow));
-        let mut is_away = vec![true; flows.len()];
-        let mut spent = 0;
-        let arcs: usize = tangle.channels.iter().map(|channel| channel.senders.len() + channel.receivers.len()).sum();
-        for flow in order {
-            if spent > BUDGET_OF_FIRST {
-                return ((0..flows.len()).filter(|flow| is_away[*flow]).collect(), false);
-            }
+        let mut order: Vec<usize> = (0..flows.len()).filter(|flow| is_away[*flow]).collect();
+        order.sort_by_key(|flow| (is_liked(flows[*flow]), ways[*flow], *flow));
+        let affordable = budget / ends.max(1);
+        for &flow in order.iter().take(affordable) {
             is_away[flow] = false;
-            spent += arcs;
             is_away[flow] = !self.core(|flow| is_away[flow]).is_empty();
         }
-        ((0..flows.len()).filter(|flow| is_away[*flow]).collect(), true)
+        ((0..flows.len()).filter(|flow| is_away[*flow]).collect(), order.len() <= affordable)
+    }
+
+    /// The flows that lead back to where a walk in depth is already: without them there is no cycle.
+    fn that_lead_back(&self, flows: usize) -> Vec<bool> {
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        enum Visit {
+            Not,
+            OnTheWay,
+            Done,
+        }
+        let mut is_away = vec![false; flows];
+        let mut channels = vec![Visit::Not; self.channels.len()];
+        let mut stages = vec![Visit::Not; self.sends.len()];
+        for start in 0..stages.len() {
+            if stages[start] != Visit::Not {
+                continue;
+            }
+            stages[start] = Visit::OnTheWay;
+            // A stage; the channel that it is in the middle of, and how far.
+            let mut way = vec![(start, 0, 0)];
+            while let Some((stage, sent, received)) = way.last_mut() {
+                let Some(&channel) = self.sends[*stage].get(*sent) else {
+                    stages[*stage] = Visit::Done;
+                    way.pop();
+                    continue;
+                };
+                let (flow, _, receivers) = &self.channels[channel];
+                if *received == 0 {
+                    is_away[*flow] |= channels[channel] == Visit::OnTheWay;
+                    if channels[channel] != Visit::Not {
+                        *sent += 1;
+                        continue;
+                    }
+                    channels[channel] = Visit::OnTheWay;
+                }
+                let Some(&next) = receivers.get(*received) else {
+                    channels[channel] = Visit::Done;
+                    (*sent, *received) = (*sent + 1, 0);
+                    continue;
+                };
+                *received += 1;
+                match stages[next] {
+                    Visit::OnTheWay => is_away[*flow] = true,
+                    Visit::Done => {}
+                    Visit::Not => {
+                        stages[next] = Visit::OnTheWay;
+                        way.push((next, 0, 0));
+                    }
+                }
+            }
+        }
+        is_away
     }
 
     /// The channels that are left when all that lead nowhere, or that nothing leads to, are taken away again and again; none
@@ -166,6 +217,8 @@ struct Search<'k> {
     knot: &'k Knot,
     /// Ends of channels looked at.
     spent: usize,
+    /// How many may be.
+    budget: usize,
     roles: Vec<Role>,
 }
 
@@ -228,14 +281,14 @@ impl Search<'_> {
     fn cycle(&mut self, roles: &[Role]) -> Result<Option<Vec<usize>>, Spent> {
         self.spent +=
             self.knot.sends.iter().chain(&self.knot.receives).map(|channels| channels.len() + 1).sum::<usize>();
-        if self.spent > BUDGET {
+        if self.spent > self.budget {
             return Err(Spent);
         }
         let core = self.knot.core(|flow| roles[flow] == Role::Away);
         let Some(&first) = core.first() else { return Ok(None) };
         let mut best: Option<(usize, Vec<usize>)> = None;
         for &start in core.iter().take(MOST_STARTS) {
-            if self.spent > BUDGET {
+            if self.spent > self.budget {
                 return Err(Spent);
             }
             if let Some(found) = self.cycle_from(start, roles)
@@ -314,6 +367,36 @@ impl Search<'_> {
                 return flows;
             }
             way.push(next);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tangle in which every stage sends on flows of its own to a few that are spread over all.
+    fn tangle(names: &[String], by: &[usize]) -> Vec<(String, usize, usize)> {
+        let stage = |from: usize| by.iter().map(move |by| (from, (from * 7 + by) % names.len()));
+        (0..names.len()).flat_map(stage).map(|(from, to)| (format!("{from}-{to}"), from, to)).collect()
+    }
+
+    #[test]
+    fn what_leads_back_in_a_walk_breaks_all_cycles() {
+        for (count, by) in [(1, vec![0]), (5, vec![1]), (30, vec![1, 4]), (200, vec![1, 5, 11])] {
+            let names: Vec<String> = (0..count).map(|stage| format!("s{stage}")).collect();
+            let edges = tangle(&names, &by);
+            let channels = edges
+                .iter()
+                .map(|(flow, from, to)| (flow.as_str(), vec![names[*from].as_str()], vec![names[*to].as_str()]));
+            for tangle in Graph::new(names.iter().map(String::as_str), channels).tangles() {
+                let flows: Vec<&str> = tangle.flows().into_iter().collect();
+                let knot = Knot::new(&tangle, &flows);
+                let away = knot.that_lead_back(flows.len());
+                assert!(!knot.core(|_| false).is_empty(), "a tangle has a cycle");
+                assert!(knot.core(|flow| away[flow]).is_empty(), "{count} {by:?}");
+                assert!(away.iter().any(|away| !away) || flows.len() == 1);
+            }
         }
     }
 }

@@ -70,6 +70,11 @@ pub fn misspellings(entries: &[Entry], known: &[&str]) -> Vec<(String, String)> 
     meant
 }
 
+/// Whether the blank is missing between a name and what follows: to YAML both are the name.
+pub fn lacks_blank(entry: &Entry) -> bool {
+    entry.value.is_null() && entry.key.contains(':')
+}
+
 /// Whether an entry of things of a kind is rather a field of one of them, not indented far enough.
 pub fn is_field_of(kind: &str, entry: &Entry) -> bool {
     !matches!(entry.value.shape, Shape::Map(_) | Shape::Null(_)) && language::owners(&entry.key).contains(&kind)

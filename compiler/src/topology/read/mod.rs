@@ -7,7 +7,7 @@ mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::fields::{Fields, Reader, is_field_of, misspellings};
+use self::fields::{Fields, Reader, is_field_of, lacks_blank, misspellings};
 use super::{
     DEFAULT_NAMESPACE, Ends, Namespace, Topology,
     language::{self, names},
@@ -175,6 +175,10 @@ impl Reader<'_> {
         for entry in self.named(top.get(field), kind) {
             if is_field_of(kind, entry) {
                 self.report_hole(unknown_field::not_indented(&entry.key, entry.key_place, kind));
+                continue;
+            }
+            if lacks_blank(entry) {
+                self.has_holes = true;
                 continue;
             }
             let owner = format!("{kind} `{}`", entry.key);
