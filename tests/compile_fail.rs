@@ -86,7 +86,9 @@ fn every_rule_has_two_cases_and_every_case_breaks_a_rule() {
         let found = waldo_compiler::check(&read(&case)).diagnostics;
         assert!(!found.is_empty(), "{} breaks no rule", case.display());
         let codes: BTreeSet<_> = found.iter().map(|found| found.rule.code).collect();
-        codes.into_iter().for_each(|code| *broken.entry(code).or_default() += 1);
+        for code in codes {
+            *broken.entry(code).or_default() += 1;
+        }
     }
     let count = |code: &&str| broken.get(code).copied().unwrap_or_default();
     let codes = RULES.iter().map(|rule| rule.code);

@@ -35,6 +35,8 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
                 .also(stage.speaks.place, "speaks `lines`")
                 .help("keep one output, or let the program speak `ack`"),
             );
+            // Which keys they need is a question of one output only.
+            continue;
         }
         for output in &stage.outputs {
             let flow = topology.flows.get(&output.value);

@@ -26,7 +26,7 @@ pub(crate) fn empty(place: Place) -> Diagnostic {
 }
 
 pub(crate) fn unreadable(words: &str, place: Place) -> Diagnostic {
-    Diagnostic::new(&RULE, place, format!("this isn't YAML: {words}"))
+    Diagnostic::new(&RULE, place, format!("the file can't be read as YAML: {words}"))
         .label("reading stopped here")
         .help("mend the YAML here or just before; `waldo explain W001` lists common causes")
 }

@@ -49,7 +49,7 @@ pub(crate) fn across(namespaces: &[Machines<'_>], diagnostics: &mut Diagnostics)
                     &RULE,
                     long.place,
                     format!(
-                        "server `{server}` of namespace `{}` and server `{other}` of namespace `{}` have one unit on {address}",
+                        "server `{server}` of namespace `{}` and server `{other}` of namespace `{}` would be one systemd unit on {address}",
                         long.name, short.name
                     ),
                 )

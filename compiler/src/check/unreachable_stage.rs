@@ -35,8 +35,8 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
         let Some(first) = stages.next() else { continue };
         let flows: BTreeSet<&str> = first.inputs.iter().map(|input| input.flow.value.as_str()).collect();
         let (kind, feeds) = match group.len() {
-            1 => ("stage", "it"),
-            _ => ("stages", "one of them"),
+            1 => ("stage", "it, or add `from: clients` to one of its keyed flows"),
+            _ => ("stages", "one of them, or add `from: clients` to one of their keyed flows"),
         };
         let mut diagnostic =
             Diagnostic::new(&RULE, first.place, format!("no record can reach {kind} {}", listed(&group)))
@@ -44,8 +44,6 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
         for other in stages {
             diagnostic = diagnostic.also(other.place, "waits for the same records");
         }
-        diagnostics.push(diagnostic.help(format!(
-            "let a source (a stage without `in`) send to {feeds}, or add `from: clients` to one of their keyed flows"
-        )));
+        diagnostics.push(diagnostic.help(format!("let a source (a stage without `in`) send to {feeds}")));
     }
 }

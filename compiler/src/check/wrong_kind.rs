@@ -62,6 +62,11 @@ pub(crate) fn without_brackets(node: &Node, what: &str, items: &str) -> Diagnost
     value(node, what, "a list").help(format!("put all of it in brackets: `[{items}]`"))
 }
 
+/// Something else than a thing's fields.
+pub(crate) fn fields(node: &Node, owner: &str) -> Diagnostic {
+    value(node, owner, "a map of fields").help("write its fields in braces, or indented below its name")
+}
+
 /// Something else than a map from names to things of a kind.
 pub(crate) fn named(node: &Node, what: &str, kind: &str) -> Diagnostic {
     let diagnostic = value(node, what, &format!("a map from names of {kind}s to their fields"));

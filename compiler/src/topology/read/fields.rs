@@ -107,7 +107,7 @@ impl Reader<'_> {
                 misspelt = misspellings(entries, known);
             }
             _ => {
-                self.report_hole(wrong_kind::value(node, &owner, "a map of fields"));
+                self.report_hole(wrong_kind::fields(node, &owner));
                 return None;
             }
         }
