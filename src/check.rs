@@ -17,6 +17,7 @@ use waldo_compiler::{
 };
 
 use crate::{
+    deny::Deny,
     exit::{Exit, Failure},
     topology_file::{TopologyFile, counted},
 };
@@ -35,9 +36,8 @@ pub struct Arguments {
     /// Look also whether the programs are on this machine.
     #[arg(long)]
     local: bool,
-    /// Fail on warnings too.
-    #[arg(long)]
-    deny_warnings: bool,
+    #[command(flatten)]
+    deny: Deny,
     /// Print the findings as one JSON document.
     #[arg(long)]
     json: bool,
@@ -59,10 +59,10 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         let json = serde_json::to_string_pretty(&report)
             .map_err(|error| Failure::new(format!("the findings can't be written as JSON: {error}")))?;
         println!("{json}");
-        let denied = arguments.deny_warnings && !checked.diagnostics.is_empty();
+        let denied = arguments.deny.warnings() && !checked.diagnostics.is_empty();
         return Ok(if checked.diagnostics.errors() > 0 || denied { Exit::Error } else { Exit::Ok });
     }
-    file.judge(&checked.diagnostics, arguments.deny_warnings)?;
+    file.judge(&checked.diagnostics, arguments.deny.warnings())?;
     print_success(&file, &checked.diagnostics);
     bounds::print(&checked.bounds);
     Ok(Exit::Ok)

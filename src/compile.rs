@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use waldo_compiler::{Choice, Refusal, Templates, plan::Plan, topology::DEFAULT_NAMESPACE};
 
 use crate::{
+    deny::Deny,
     exit::{Exit, Failure},
     located::Target,
     topology_file::{TopologyFile, counted},
@@ -20,9 +21,8 @@ pub struct Arguments {
     /// Write here; by default into .waldo/build/NAMESPACE beside the topology.
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Fail on warnings too.
-    #[arg(long)]
-    deny_warnings: bool,
+    #[command(flatten)]
+    deny: Deny,
 }
 
 /// A plan that can be written.
@@ -35,7 +35,7 @@ pub struct Compiled {
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let file = TopologyFile::read(&arguments.target.topologies)?;
     let choice = arguments.target.namespace.as_deref().map_or(Choice::Only, Choice::Named);
-    let compiled = compile(&file, choice, None, arguments.deny_warnings)?;
+    let compiled = compile(&file, choice, None, arguments.deny.warnings())?;
     let plan = compiled.plan();
     let directory =
         arguments.output.clone().unwrap_or_else(|| file.directory.join(".waldo/build").join(&plan.namespace));

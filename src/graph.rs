@@ -14,6 +14,7 @@ use crate::{
 /// What to draw, and how.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Examples:
   waldo graph -o topology.svg                     a picture for a browser
   waldo graph --format mermaid                    for Markdown
   waldo graph --level processes | dot -Tpng ...   through Graphviz
@@ -73,11 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         }
         None => None,
     };
-    let plan = match &old {
-        Some(old) => compile::to_compare(&arguments.target, arguments.ports, Some(old))?,
-        None => compile::as_it_would_run(&arguments.target, arguments.ports)?,
-    };
-    let plan = plan.into_plan();
+    let plan = compile::to_compare(&arguments.target, arguments.ports, old.as_ref())?.into_plan();
     let holds: BTreeSet<&str> = match &old {
         Some(old) => {
             let diff = waldo_compiler::diff::diff(old, &plan).map_err(|error| Failure::new(error.to_string()))?;

@@ -19,6 +19,7 @@ const MOST_SERVERS: u16 = 16;
 /// What to begin with.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Examples:
   waldo init                       asks, and writes into this directory
   waldo init words --servers 3     a new directory, three servers
   waldo init --speaks lines --yes  ordinary filters, no questions")]

@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod deny;
 mod diff;
 mod down;
 mod exec;

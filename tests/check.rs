@@ -140,9 +140,13 @@ fn warnings_pass_unless_they_are_denied() {
         let output = waldo(directory.path(), &[command]);
         assert_eq!(output.status.code(), Some(0));
         assert!(stderr(&output).contains("warning[W036]"), "{}", stderr(&output));
-        let output = waldo(directory.path(), &[command, "--deny-warnings"]);
-        assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).contains("warnings are denied"));
+        for denied in [&["--deny", "warnings"][..], &["--deny=warnings"], &["--deny-warnings"]] {
+            let output = waldo(directory.path(), &[&[command], denied].concat());
+            assert_eq!(output.status.code(), Some(1), "{denied:?}");
+            assert!(stderr(&output).contains("warnings are denied"));
+        }
+        let output = waldo(directory.path(), &[command, "--deny", "everything"]);
+        assert_eq!(output.status.code(), Some(64));
     }
 }
 
@@ -208,7 +212,11 @@ fn every_rule_can_be_explained() {
     }
     let output = waldo(directory.path(), &["explain", "W999"]);
     assert_eq!(output.status.code(), Some(64));
-    assert!(stderr(&output).contains("there is no rule W999"));
+    assert!(stderr(&output).contains("there is no rule `W999`"));
+    let output = waldo(directory.path(), &["explain", "W7"]);
+    assert!(stderr(&output).contains("did you mean W007"), "{}", stderr(&output));
+    let output = waldo(directory.path(), &["explain", "portal"]);
+    assert!(stderr(&output).contains("\n  W028  a portal that carries no flow"), "{}", stderr(&output));
 }
 
 #[test]
@@ -245,5 +253,29 @@ fn the_schema_that_editors_get_is_json_with_every_section_of_a_topology() {
     let schema: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     for section in ["topology", "flows", "stages", "loops", "portals", "servers", "namespaces", "include"] {
         assert!(schema["properties"][section]["description"].is_string(), "{section}");
+    }
+}
+
+#[test]
+fn local_looks_for_users_and_for_files_to_ship() {
+    let stages = |line: &str| HELLO.replace("run: wc -l,", &format!("run: wc -l, {line},"));
+    for (text, says) in [
+        (stages("user: nobdy"), ["error[W050]: stage `total` runs as `nobdy`", "did you mean `nobody`?"]),
+        (stages("user: waldos-own-user"), ["error[W050]: stage `total` runs as `waldos-own-user`", "create the user"]),
+        (format!("{HELLO}files: [bin/*]\n"), ["warning[W052]: no file matches `bin/*`", "build what it is meant for"]),
+        (
+            format!("{HELLO}files: [numbers, modles/**]\n"),
+            ["warning[W052]: no file matches `modles/**`", "ships nothing"],
+        ),
+    ] {
+        let directory = with_topology(&text);
+        let program = directory.path().join("numbers");
+        fs::write(&program, "#!/bin/sh\n").expect("writable");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("settable");
+        let output = waldo(directory.path(), &["check", "--local"]);
+        assert_eq!(output.status.code(), Some(i32::from(says[0].starts_with("error"))), "{}", stderr(&output));
+        assert!(says.iter().all(|says| stderr(&output).contains(says)), "{}", stderr(&output));
+        assert_eq!(stderr(&output).matches("[W0").count(), 1, "{}", stderr(&output));
+        assert_eq!(waldo(directory.path(), &["check"]).status.code(), Some(0), "without --local nobody looks");
     }
 }

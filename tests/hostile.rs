@@ -132,7 +132,7 @@ fn what_is_no_text_is_told_with_its_place() {
     refused(b"topology: t\nstages: {a\0b: {run: x}}\n", "waldo.yaml:2:11");
     refused(b"topology: t\nstages: {a: {run: caf\xe9}}\n", "waldo.yaml:2:22");
     refused(b"\xff\xfet\0:\0 \0x\0", "the file is in UTF-16");
-    refused(b"\x7fELF\x02\x01\x01\0\0\0", "this isn't YAML");
+    refused(b"\x7fELF\x02\x01\x01\0\0\0", "can't be read as YAML");
     refused(b"topology: t\nstages: {a\x1b[31m: {run: x}}\n", "a control character");
     refused("topology: t\nstages: {\"a\\e[31m\": {run: x}}\n", "can't be the name of a stage");
 }

@@ -56,6 +56,22 @@ stages:
 }
 
 #[test]
+fn a_directory_that_a_stages_user_may_not_enter_is_named() {
+    if !is_root("a_directory_that_a_stages_user_may_not_enter_is_named") {
+        return;
+    }
+    let playground = playground(
+        "topology: users\nstages: {greet: {run: echo hello, speaks: lines, user: nobody, restart: never}}\n",
+    );
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    fs::set_permissions(playground.path(), closed).expect("rights");
+    let outcome = playground.run(playground.waldo(&["up", "--until-idle", "--quiet"])).code(1);
+    let said = format!("nobody may not enter or run {}", playground.path().display());
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+    playground.assert_nothing_left();
+}
+
+#[test]
 fn a_user_that_nobody_knows_is_told_before_anything_starts() {
     let playground = playground("topology: users\nstages: {greet: {run: echo hello, speaks: lines, user: nobdy}}\n");
     let outcome = playground.run(playground.waldo(&["up", "--until-idle", "--quiet"])).code(1);

@@ -91,13 +91,28 @@ fn a_build_has_the_same_bytes_wherever_whenever_and_by_whomever_it_is_made() {
     assert!(one == other, "{:?} and {:?}", one.keys(), other.keys());
 }
 
+/// The example of docs/templates.md: waldo's own unit with what the page adds to it.
+fn documented_template() -> String {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path);
+    let page = read("docs/templates.md");
+    let added = page.split("```").find(|block| block.contains("ReadWritePaths=")).expect("the example").trim_start();
+    let own = read("templates/launcher.service.hbs");
+    assert_eq!(own.matches("[Service]\n").count(), 1);
+    own.replace("[Service]\n", &format!("[Service]\n{added}"))
+}
+
 #[test]
 fn units_pass_systemds_own_verifier_and_are_little_exposed() {
     if !has("systemd-analyze") {
         return;
     }
-    for user in ["", ", user: nobody"] {
+    for (user, is_overridden) in [("", false), (", user: nobody", false), ("", true)] {
         let playground = playground(&topology(user));
+        if is_overridden {
+            let directory = playground.path().join("templates");
+            fs::create_dir(&directory).expect("a directory");
+            fs::write(directory.join("launcher.service.hbs"), documented_template()).expect("a template");
+        }
         playground.run(playground.waldo(&["compile"])).code(0);
         let root = playground.path().join("root");
         let units = root.join("etc/systemd/system");

@@ -19,11 +19,17 @@ env = jinja2.Environment(
 )
 unit, endpoints = env.get_template("unit.j2"), env.get_template("endpoints.j2")
 hosts = {f"s{i}": f"10.{i // 65536}.{i // 256 % 256}.{i % 256}" for i in range(servers)}
-processes = [
-    {"name": f"stage-{group}-{stage}.0", "run": ["./bin/stage", "--model", "small"], "env": {"MODEL": "small"}, "nofile": 4096}
-    for group in range(GROUPS)
-    for stage in range(STAGES)
-]
+processes = []
+for group in range(GROUPS):
+    for stage in range(STAGES):
+        sends = {}
+        if stage + 1 < STAGES:
+            sends[f"within-{group}-{stage + 1}"] = [f"stage-{group}-{stage + 1}.0"]
+        elif group + 1 < GROUPS:
+            sends[f"into-{group + 1}"] = []
+        run = ["./bin/stage", "--model", "small"]
+        process = {"name": f"stage-{group}-{stage}.0", "run": run, "env": {"MODEL": "small"}, "sends": sends, "nofile": 4096}
+        processes.append(process)
 for server in hosts:
     directory = os.path.join(out, server)
     os.makedirs(directory, exist_ok=True)

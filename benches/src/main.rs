@@ -8,6 +8,7 @@ mod cost;
 mod demo;
 mod figure;
 mod flotilla;
+mod guide;
 mod idle;
 mod process;
 mod programs;
@@ -62,6 +63,8 @@ enum Part {
     Clients,
     /// The compiler on a large topology: time in memory, how it grows, and the difference of two plans.
     Compiler,
+    /// Slot tables: their time, and how many slots move when servers change.
+    Guide,
     /// `waldo compile` on a large topology: time and memory.
     Compile,
     /// `waldo compile` beside a script over Jinja2.
@@ -90,7 +93,7 @@ fn measure(arguments: &Arguments) -> Result<(), Trouble> {
     let parts =
         || Part::value_variants().iter().filter(|part| arguments.only.is_empty() || arguments.only.contains(part));
     let programs = Programs::find()?;
-    if parts().any(|&part| !matches!(part, Part::Idle | Part::Compiler)) {
+    if parts().any(|&part| !matches!(part, Part::Idle | Part::Compiler | Part::Guide)) {
         programs.build()?;
     }
     let mut figures: Vec<Figure> = Vec::new();
@@ -103,6 +106,7 @@ fn measure(arguments: &Arguments) -> Result<(), Trouble> {
             Part::Links => relay::measure_links(&programs, runs),
             Part::Clients => relay::measure_clients(&programs, runs).map(|figure| vec![figure]),
             Part::Compiler => compile::in_memory(runs),
+            Part::Guide => Ok(guide::measure(runs)),
             Part::Compile => compile::written(&programs, runs),
             Part::Jinja => compile::beside_jinja(&programs, runs).map(|figure| vec![figure]),
         };

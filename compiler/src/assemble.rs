@@ -39,7 +39,7 @@ pub fn plan(whole: &Whole<'_>) -> Plan {
 /// The same without its digest, for those who only look at it.
 pub fn undigested(whole: &Whole<'_>) -> Plan {
     let topology = whole.topology;
-    let order: Vec<String> = graph::order(topology, &whole.edges).into_iter().map(str::to_owned).collect();
+    let order: Vec<String> = graph::order(topology, &whole.graph).into_iter().map(str::to_owned).collect();
     let names = |stages: &mut dyn Iterator<Item = (&String, &Stage)>| stages.map(|(name, _)| name.clone()).collect();
     let flow = |(name, flow): (&String, &crate::topology::Flow)| {
         let plan = FlowPlan {

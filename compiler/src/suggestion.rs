@@ -3,7 +3,7 @@
 /// What is longer is no slip of the pen. Bytes.
 const LONGEST: usize = 200;
 /// How many names are listed.
-const MOST_LISTED: usize = 12;
+const MOST_LISTED: usize = 16;
 
 /// The most similar of the candidates, if it is similar enough to be worth a question.
 pub fn similar<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -29,6 +29,11 @@ pub fn help<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str> + C
     if let Some(candidate) = similar(written, candidates.clone()) {
         return format!("did you mean `{candidate}`?");
     }
+    list(candidates, kind)
+}
+
+/// What there is, in a line.
+pub fn list<'a>(candidates: impl IntoIterator<Item = &'a str> + Clone, kind: &str) -> String {
     let count = candidates.clone().into_iter().count();
     let names: Vec<_> = candidates.into_iter().take(MOST_LISTED).map(|candidate| format!("`{candidate}`")).collect();
     match count {

@@ -133,9 +133,15 @@ fn instances(name: &str, stage: &Stage) -> impl Iterator<Item = String> {
 }
 
 fn loops(whole: &Whole<'_>, flow: &str) -> Vec<LoopStep> {
-    let part = |(name, declared): (&String, &crate::topology::Loop)| {
-        let position = declared.flows.iter().position(|listed| listed.value == flow)?;
-        Some(LoopStep { name: name.clone(), id: loop_id(name), passes: declared.passes?, first: position == 0 })
+    let step = |(name, declared): (&str, &crate::topology::Loop)| {
+        let position = declared.flows.iter().position(|listed| listed.value == flow);
+        Some(LoopStep {
+            name: name.to_owned(),
+            id: loop_id(name),
+            passes: declared.passes?,
+            first: position == Some(0),
+            listed: position.is_some(),
+        })
     };
-    whole.topology.loops.iter().filter_map(part).collect()
+    whole.counts.on(flow).into_iter().filter_map(step).collect()
 }

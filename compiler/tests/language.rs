@@ -45,6 +45,17 @@ fn the_example_compiles() {
 }
 
 #[test]
+fn the_example_of_the_documentation_compiles() {
+    let documentation = include_str!("../../docs/language.md");
+    let (_, section) = documentation.split_once("## By example").expect("its section");
+    let (_, example) = section.split_once("```yaml\n").expect("its beginning");
+    let (example, _) = example.split_once("```").expect("its end");
+    let checked = check(&Sources::of("language.md", example));
+    assert!(checked.diagnostics.is_empty(), "{:?}", checked.diagnostics);
+    assert_eq!(checked.bounds.keys().collect::<Vec<_>>(), ["dev", "prod"]);
+}
+
+#[test]
 fn limits_users_and_what_servers_have_are_in_the_plan() {
     let plan = compiled(EXAMPLE, Choice::Named("prod"), None);
     let score = process(&plan, "s1", "score.0");

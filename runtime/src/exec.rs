@@ -4,17 +4,18 @@
 use std::{
     ffi::{CString, OsString},
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
 use nix::{
+    errno::Errno,
     sys::{
         prctl,
         resource::{Resource, getrlimit, setrlimit},
         signal::SigSet,
     },
-    unistd::{self, Gid, User},
+    unistd::{self, AccessFlags, Gid, User, access},
 };
 
 use crate::sys;
@@ -78,7 +79,7 @@ pub enum NotStarted {
         why: nix::Error,
     },
     /// The working directory can't be entered.
-    #[error("cannot run in {}: {why}", path.display())]
+    #[error("cannot run in {}: {why}{}", path.display(), closed(path))]
     Directory {
         /// Where it was to run.
         path: PathBuf,
@@ -89,13 +90,24 @@ pub enum NotStarted {
     #[error("cannot reset signals: {0}")]
     Signals(nix::Error),
     /// The program can't be run.
-    #[error("cannot run {}: {why}", program.display())]
+    #[error("cannot run {}: {why}{}", program.display(), closed(Path::new(program)))]
     Program {
         /// What was to run.
         program: OsString,
         /// What the system says.
         why: std::io::Error,
     },
+}
+
+/// Words for the first directory on the way to a path that this user may not enter, if there is one.
+fn closed(path: &Path) -> String {
+    let may_not_enter = |directory: &&Path| access(*directory, AccessFlags::X_OK) == Err(Errno::EACCES);
+    let mut way: Vec<&Path> = path.ancestors().filter(|directory| directory.is_absolute()).collect();
+    way.reverse();
+    let user = User::from_uid(unistd::getuid()).ok().flatten().map_or_else(|| "this user".to_owned(), |user| user.name);
+    way.iter()
+        .find(|directory| may_not_enter(directory))
+        .map_or_else(String::new, |directory| format!("; {user} may not enter or run {}", directory.display()))
 }
 
 /// Sets the process up and becomes the program. Comes back only with the reason why that failed.

@@ -333,7 +333,7 @@ fn a_record_goes_round_a_loop_as_often_as_it_may_and_no_more() {
     let server = Server::new(ports.0, ports.1);
     let portal = Portal::start(&server, ports, 1, &to_one(100), 1 << 26);
     let place = server.place("score.0", 1);
-    let step = LoopStep { name: "round".into(), id: wiring::loop_id("round"), passes: 5, first: true };
+    let step = LoopStep { name: "round".into(), id: wiring::loop_id("round"), passes: 5, first: true, listed: true };
     let output = Output { loops: vec![step], ..keyed("call") };
     let mut stage = Stage::open_at(place, stage("score", &[("call", "relay")], vec![output]), 1).unwrap();
     stage.send("call", b"k", b"payload").unwrap();

@@ -61,7 +61,7 @@ pub fn run(arguments: &Arguments, directories: &[PathBuf]) -> Result<Exit, Failu
             Failure::new(format!("no topology of this workspace has a namespace `{namespace}`")).exit(Exit::Usage)
         );
     }
-    let denied = arguments.deny_warnings && warnings > 0;
+    let denied = arguments.deny.warnings() && warnings > 0;
     if arguments.json {
         let reports = files.iter().zip(checked).map(|(file, checked)| {
             (file.name.clone(), Report::new(&file.sources, &checked.diagnostics, checked.bounds))

@@ -1,4 +1,4 @@
-//! W009: durations, sizes, numbers and words that can't be read.
+//! W009: durations, sizes, numbers and words that a field can't take.
 
 use super::{Rule, listed};
 use crate::{
@@ -10,17 +10,25 @@ use crate::{
 pub(crate) static RULE: Rule = Rule {
     code: "W009",
     severity: Severity::Error,
-    title: "a value that can't be read",
+    title: "a value that can't be used",
     explanation: "\
 Durations are a whole number and a unit: `250ms`, `5s`, `2m`, `1h`. Sizes: `512KiB`, `64MiB`, `2GB`, or a number of bytes.
 Signals: `TERM` or `SIGTERM`. Weights are decimals of at least 0. `instances`, `queue` and `passes` are at least 1. Some
-fields take one of a few words; the message lists them.",
+fields take one of a few words; the message lists them.
+
+  wrong   stages: {score: {run: ./score, stop: {grace: 5}, limits: {memory: 2G}}}
+  right   stages: {score: {run: ./score, stop: {grace: 5s}, limits: {memory: 2GiB}}}",
 };
 
 pub(crate) fn literal(what: &str, text: &str, place: Place, expected: &str) -> Diagnostic {
     Diagnostic::new(&RULE, place, format!("{what} can't be `{text}`"))
-        .label("can't be read")
+        .label("can't be used")
         .help(format!("write {expected}"))
+}
+
+/// The same where one can guess what was meant.
+pub(crate) fn near(what: &str, text: &str, place: Place, expected: &str, meant: &str) -> Diagnostic {
+    literal(what, text, place, expected).help(format!("did you mean `{meant}`? Write {expected}"))
 }
 
 pub(crate) fn choice(what: &str, text: &str, place: Place, words: &[&str]) -> Diagnostic {

@@ -15,7 +15,10 @@ pub(crate) static RULE: Rule = Rule {
 Names of topologies, flows, stages, loops, portals, servers, labels and namespaces become directories, sockets and units:
 a lower-case letter first, then lower-case letters, digits, `_` or `-`, at most 32 characters in all. Words that the
 language uses itself are reserved: hash, all, any, key, default, sender, clients, waldo, true, false, yes, no, on, off,
-null.",
+null.
+
+  wrong   stages: {Score.EU: {run: ./score}}
+  right   stages: {score-eu: {run: ./score}}",
 };
 
 pub(crate) fn name(kind: &str, text: &str, place: Place, flaw: Flaw) -> Diagnostic {
@@ -23,12 +26,21 @@ pub(crate) fn name(kind: &str, text: &str, place: Place, flaw: Flaw) -> Diagnost
         Flaw::Shape => {
             let rule = "a lower-case letter, then lower-case letters, digits, `_` or `-`, at most 32 in all";
             let help = match name::mended(text) {
+                _ if text
+                    .split_once(':')
+                    .is_some_and(|(name, rest)| name::flaw(name).is_none() && !rest.is_empty()) =>
+                {
+                    format!("leave a blank after the colon: `{}`", text.replacen(':', ": ", 1))
+                }
                 Some(mended) => format!("write {rule}; for example `{mended}`"),
                 None => format!("write {rule}"),
             };
-            Diagnostic::new(&RULE, place, format!("`{text}` can't be the name of a {kind}"))
-                .label("not a usable name")
-                .help(help)
+            let length = text.chars().count();
+            let label = match length.checked_sub(name::LONGEST).filter(|over| *over > 0) {
+                Some(over) => format!("{length} characters, {over} too many"),
+                None => "not a usable name".to_owned(),
+            };
+            Diagnostic::new(&RULE, place, format!("`{text}` can't be the name of a {kind}")).label(label).help(help)
         }
         Flaw::Reserved => {
             Diagnostic::new(&RULE, place, format!("`{text}` can't be the name of a {kind}: the word is reserved"))

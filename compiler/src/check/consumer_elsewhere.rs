@@ -6,10 +6,13 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 pub(crate) static RULE: Rule = Rule {
     code: "W015",
     severity: Severity::Error,
-    title: "an unkeyed flow is sent on a server that has no consumer of it",
+    title: "a flow that doesn't cross servers has no consumer where it is sent",
     explanation: "\
-An unkeyed flow stays inside its server, so on every server that runs a producer of it a consumer must run too. Place the
-consumer there (`on`), or give the flow a `guide`: then it crosses servers, through portals.",
+A flow without a `guide` (an unkeyed one) stays inside its server, so on every server that runs a producer of it a consumer must run too. Place the
+consumer there (`on`), or give the flow a `guide`: then it crosses servers, through portals.
+
+  wrong   flows: {hit: {}}             # parse, which sends it, runs everywhere; store on s1 alone
+  right   flows: {hit: {guide: hash}}  # now it crosses servers",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
@@ -32,7 +35,7 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
             let mut diagnostic = Diagnostic::new(
                 &RULE,
                 output.place,
-                format!("stage `{producer}` sends unkeyed flow `{name}` on {servers}, where nothing receives it"),
+                format!("stage `{producer}` sends flow `{name}` on {servers}, where nothing receives it"),
             )
             .label(format!("no consumer on {servers}"));
             for consumer in &consumers {
@@ -41,7 +44,7 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
                     diagnostic = diagnostic.also(place, format!("`{consumer}` runs elsewhere"));
                 }
             }
-            diagnostics.push(diagnostic.help(format!(
+            diagnostics.push(diagnostic.note("a flow without a `guide` stays on its server").help(format!(
                 "place {} on {servers} too, or give flow `{name}` a `guide` so that it crosses servers",
                 listed(&consumers)
             )));

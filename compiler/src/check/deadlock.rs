@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Rule, Whole, listed, output_place};
+use super::{Rule, Whole, cycle_labels, listed};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
-    graph::{self, Edge},
+    graph::{self, Graph, Mend},
 };
 
 pub(crate) static RULE: Rule = Rule {
@@ -15,77 +15,74 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 Queues inside a server are small: a sender waits while its receiver's inbox is full. In a cycle of unkeyed flows each
 stage can end up waiting for the next, all round, for ever. A keyed flow breaks the cycle: its portal spools, and never
-refuses a stage's record while its spool has room. So with all keyed flows taken away no cycle may remain. Give one of
-the flows that the message names a `guide`.",
+refuses a stage's record while its spool has room. So with all keyed flows taken away no cycle may remain. Give the flows
+that the message names a `guide`; it looks for the fewest with which all cycles of the same stages are broken.
+
+  wrong   flows: {page: {}, link: {}}
+          stages: {fetch: {in: [link], out: [page], ...}, parse: {in: [page], out: [link], ...}}
+  right   flows: {page: {}, link: {guide: hash}}      # the same stages; links go through a portal",
 };
 
-/// Beyond this many flows in one tangle, the smallest set isn't looked for, only a small one.
-const EXHAUSTIVE: usize = 14;
-
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
-    let is_keyed = |flow: &str| whole.topology.flows.get(flow).is_some_and(crate::topology::Flow::is_keyed);
+    let tangles = tangles(whole);
+    for (server, tangle) in tangles.iter().filter(|(_, tangle)| !is_undeclared(whole, tangle)) {
+        diagnostics.extend(found(whole, server, tangle, tangles.len()));
+    }
+}
+
+/// The flows that block each other where no loop is declared either: that is told with the undeclared cycle.
+pub(super) fn undeclared_too<'w>(whole: &'w Whole<'_>) -> BTreeSet<&'w str> {
+    let tangles = tangles(whole);
+    tangles.iter().filter(|(_, tangle)| is_undeclared(whole, tangle)).flat_map(|(_, tangle)| tangle.flows()).collect()
+}
+
+fn is_undeclared(whole: &Whole<'_>, tangle: &Graph<'_>) -> bool {
+    let counted = graph::counted_flows(whole.topology);
+    tangle.flows().iter().all(|flow| !counted.contains(flow))
+}
+
+/// The tangles of unkeyed flows, each with a server on which it is.
+fn tangles<'w>(whole: &'w Whole<'_>) -> Vec<(&'w str, Graph<'w>)> {
     let mut seen = BTreeSet::new();
+    let mut tangles: Vec<(&str, Graph<'_>)> = Vec::new();
     for server in whole.placement.used_servers() {
-        let runs = |stage| whole.placement.runs(stage, server);
-        let edges: Vec<_> = whole
-            .edges
-            .iter()
-            .filter(|edge| !is_keyed(edge.flow) && runs(edge.from) && runs(edge.to))
-            .copied()
-            .collect();
-        for component in graph::components(&edges) {
-            if seen.insert(component.clone())
-                && let Some(cycle) = graph::cycles(&component).first()
-            {
-                diagnostics.push(diagnostic(whole, server, cycle, &smallest_mend(&component)));
+        if !seen.insert(whole.placement.stages_on(server).collect::<Vec<_>>()) {
+            continue;
+        }
+        for tangle in Graph::within(whole.topology, &whole.placement, server).tangles() {
+            if tangles.iter().all(|(_, known)| *known != tangle) {
+                tangles.push((server, tangle));
             }
         }
     }
+    tangles
 }
 
-fn diagnostic(whole: &Whole<'_>, server: &str, cycle: &[Edge<'_>], mend: &[&str]) -> Diagnostic {
-    let path = graph::path(cycle);
-    let mut diagnostic = Diagnostic::new(
-        &RULE,
-        output_place(whole.topology, &cycle[0]),
-        format!("small queues can block each other for ever: {path}"),
-    )
-    .label("waits for room while its own inbox fills");
-    for edge in &cycle[1..] {
-        diagnostic = diagnostic.also(output_place(whole.topology, edge), "waits for room as well");
-    }
-    let flows = if mend.len() == 1 { "flow" } else { "flows" };
-    diagnostic
-        .note(format!("nothing on this cycle spools, for example on server `{server}`"))
-        .help(format!("give {flows} {} a `guide` (`guide: hash`): then a portal spools it", listed(mend)))
+fn found(whole: &Whole<'_>, server: &str, tangle: &Graph<'_>, tangles: usize) -> Diagnostics {
+    let mut found = Diagnostics::default();
+    let mend = graph::mend(tangle, tangles, |_| false);
+    let Some(cycle) = mend.flows.first().and_then(|flow| graph::shortest_through(tangle, flow)) else { return found };
+    let message = format!("small queues can block each other for ever: {}", graph::path(&cycle));
+    let labels = ("waits for room while its own inbox fills", "waits for room as well");
+    let diagnostic = Diagnostic::new(&RULE, super::output_place(whole.topology, &cycle[0]), message);
+    let diagnostic = cycle_labels(whole.topology, diagnostic, &cycle, labels.0, |_| labels.1.to_owned());
+    found.push(
+        diagnostic
+            .note(format!("no flow on this cycle spools; all its stages run on server `{server}`"))
+            .help(help(&mend)),
+    );
+    found
 }
 
-/// The smallest set of flows without which the tangle has no cycle.
-fn smallest_mend<'t>(component: &[Edge<'t>]) -> Vec<&'t str> {
-    let flows: Vec<&str> = component.iter().map(|edge| edge.flow).collect::<BTreeSet<_>>().into_iter().collect();
-    let is_mended = |without: &[&str]| {
-        let rest: Vec<_> = component.iter().filter(|edge| !without.contains(&edge.flow)).copied().collect();
-        graph::components(&rest).is_empty()
-    };
-    if flows.len() > EXHAUSTIVE {
-        // Take flows away from all, keeping those that turn out not to be needed.
-        let mut mend = flows.clone();
-        for flow in &flows {
-            let fewer: Vec<_> = mend.iter().filter(|kept| *kept != flow).copied().collect();
-            if is_mended(&fewer) {
-                mend = fewer;
-            }
+fn help(mend: &Mend<'_>) -> String {
+    let flows = listed(&mend.flows);
+    match mend.flows.len() {
+        1 => format!("give flow {flows} a `guide` (`guide: hash`): then its portal spools it"),
+        _ if mend.is_smallest => {
+            format!("give flows {flows} a `guide` each (`guide: hash`): then portals spool them; fewer won't do")
         }
-        return mend;
+        _ => {
+            format!("give flows {flows} a `guide` each (`guide: hash`): then portals spool them; perhaps fewer will do")
+        }
     }
-    let mut choices: Vec<u32> = (1..1_u32 << flows.len()).collect();
-    choices.sort_by_key(|choice| (choice.count_ones(), *choice));
-    choices
-        .into_iter()
-        .map(|choice| {
-            let chosen = flows.iter().enumerate().filter(|(index, _)| choice & (1 << index) != 0);
-            chosen.map(|(_, flow)| *flow).collect::<Vec<_>>()
-        })
-        .find(|choice| is_mended(choice))
-        .unwrap_or(flows)
 }

@@ -12,7 +12,10 @@ pub(crate) static RULE: Rule = Rule {
     title: "a key is written twice in one map",
     explanation: "\
 YAML leaves it open which of two equal keys counts, and parsers differ: one of the two would silently be lost. Keep one,
-or give the second a name of its own.",
+or give the second a name of its own.
+
+  wrong   stages: {score: {run: ./score}, score: {run: ./count}}
+  right   stages: {score: {run: ./score}, count: {run: ./count}}",
 };
 
 pub(crate) fn twice(key: &str, place: Place, first: Place) -> Diagnostic {

@@ -9,7 +9,10 @@ pub(crate) static RULE: Rule = Rule {
     title: "a portal that carries no flow",
     explanation: "\
 A portal carries the flows that its `flows` names. Keyed flows that no portal names go to `intake` if clients send them,
-else to `relay`. A portal that ends up with none would be a process with nothing to do: name its flows, or remove it.",
+else to `relay`. A portal that ends up with none would be a process with nothing to do: name its flows, or remove it.
+
+  wrong   portals: {relay: {spool: {memory: 1GiB}}}          # no keyed flow is left for it
+  right   portals: {relay: {flows: [suspect], spool: {memory: 1GiB}}}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {

@@ -14,7 +14,10 @@ pub(crate) static RULE: Rule = Rule {
     title: "a flow in two portals",
     explanation: "\
 On each server a keyed flow enters through one portal, which keeps its order, its spool and its account. With two, records
-of one key could overtake each other. Name the flow in one of the portals only.",
+of one key could overtake each other. Name the flow in one of the portals only.
+
+  wrong   portals: {intake: {flows: [call, alert]}, urgent: {flows: [alert]}}
+  right   portals: {intake: {flows: [call]}, urgent: {flows: [alert]}}",
 };
 
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {

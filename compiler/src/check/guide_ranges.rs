@@ -12,7 +12,10 @@ pub(crate) static RULE: Rule = Rule {
     title: "ranges that leave keys without a server",
     explanation: "\
 In a guide by `ranges` a key lives on the server of the greatest start that isn't above it, in order of bytes. So the
-first start must be the empty text `\"\"`: keys below the first start would have no server.",
+first start must be the empty text `\"\"`: keys below the first start would have no server.
+
+  wrong   guide: {ranges: {\"0\": s1, \"5\": s2}}
+  right   guide: {ranges: {\"\": s1, \"5\": s2}}",
 };
 
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {

@@ -1,5 +1,7 @@
 //! W019: a guide sends keys only to servers that can own them.
 
+use std::collections::HashSet;
+
 use super::{Rule, Whole, listed};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
@@ -14,7 +16,10 @@ pub(crate) static RULE: Rule = Rule {
     title: "a guide names a server that can't own the key",
     explanation: "\
 A server can own keys of a flow if it runs all the flow's consumers, isn't drained and has a weight above 0. A guide that
-names another one would send records to a server where nobody receives them.",
+names another one would send records to a server where nobody receives them.
+
+  wrong   guide: {table: {vip: s2}, default: s1}          # the consumer has `on: [s1]`
+  right   guide: {table: {}, default: s1}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
@@ -23,8 +28,9 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
             continue;
         }
         let able = owners::able(whole.topology, &whole.placement, name);
+        let known: HashSet<&str> = able.iter().map(|server| server.as_str()).collect();
         let mut named = |server: &str, place: Place| {
-            if able.iter().any(|able| *able == server) {
+            if known.contains(server) {
                 return;
             }
             let reason = reason(whole, name, server);

@@ -9,7 +9,10 @@ pub(crate) static RULE: Rule = Rule {
     title: "a server with nothing on it",
     explanation: "\
 No stage is placed on the server, so it runs nothing, portals neither, and owns no keys. If that is meant, mark it with
-`state: drained`; else add it, or one of its labels, to a stage's `on`.",
+`state: drained`; else add it, or one of its labels, to a stage's `on`.
+
+  warned  servers: {s1: ..., s2: {address: 10.0.0.2}}             # every stage has `on: [s1]`
+  right   servers: {s1: ..., s2: {address: 10.0.0.2, state: drained}}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {

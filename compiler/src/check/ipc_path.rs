@@ -10,7 +10,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 Each process has its inbox at `<run>/<topology>/<namespace>/<server>/<process>/in`, a Unix socket, and the path of one may
 have 107 bytes. Names aren't shortened behind your back: choose shorter ones. The check counts with `/run/waldo`; where
-the run directory is longer, the launcher checks again when it starts.",
+the run directory is longer, the launcher checks again when it starts.
+
+  wrong   stages: {normalise-and-deduplicate-calls: {...}}    # with other names as long
+  right   stages: {normalise: {...}}",
 };
 
 /// The greatest length of a Unix socket's path, without the closing NUL. Bytes.

@@ -13,7 +13,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 A program that speaks `lines` doesn't say when it is done with a record: that is judged by quiet time, and what comes out
 isn't tied to what went in. Around a loop its records start counting passes anew, and idleness is a guess. Use `ack` or
-the SDK for stages in loops.",
+the SDK for stages in loops.
+
+  warned  links: {run: ./links, in: [page], out: [link], speaks: lines}
+  right   links: {run: ./links, in: [page], out: [link], speaks: ack}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {

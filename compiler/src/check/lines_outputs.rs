@@ -16,7 +16,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 A program that speaks `lines` writes payload lines and nothing else: it can't say which flow a line belongs to, nor what
 its key is. So it has at most one output flow, and if that is keyed, its key must be found in the payload (`{json: ...}`,
-`{column: ...}` or `{bytes: ...}`), not stated by the sender. A program that speaks `ack` can say both.",
+`{column: ...}` or `{bytes: ...}`), not stated by the sender. A program that speaks `ack` can say both.
+
+  wrong   stages: {match: {run: grep x, in: [line], out: [hit, miss], speaks: lines}}
+  right   stages: {match: {run: grep x, in: [line], out: [hit], speaks: lines}}",
 };
 
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
@@ -32,6 +35,8 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
                 .also(stage.speaks.place, "speaks `lines`")
                 .help("keep one output, or let the program speak `ack`"),
             );
+            // Which keys they need is a question of one output only.
+            continue;
         }
         for output in &stage.outputs {
             let flow = topology.flows.get(&output.value);

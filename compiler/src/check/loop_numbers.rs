@@ -13,11 +13,14 @@ use crate::{
 pub(crate) static RULE: Rule = Rule {
     code: "W032",
     severity: Severity::Error,
-    title: "two loops with the same number",
+    title: "two loops that records can't tell apart",
     explanation: "\
 A record carries how often it went round each loop, and a loop stands there as a number of 16 bits made from its name. By
 rare chance two names have the same number; then rename one of the loops. Numbers depend on names alone, so that they
-stay the same from plan to plan.",
+stay the same from plan to plan.
+
+  wrong   loops: {review: {...}, recheck: {...}}      # these two have the same number
+  right   loops: {review: {...}, check-again: {...}}",
 };
 
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
@@ -28,11 +31,11 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
                 Diagnostic::new(
                     &RULE,
                     declared.place,
-                    format!("loops `{other}` and `{name}` have the same number on the wire"),
+                    format!("records can't tell loops `{other}` and `{name}` apart"),
                 )
-                .label("by chance of its name")
-                .also(place, "the other")
-                .help("rename one of the two"),
+                .label("has the same number")
+                .also(place, "has the same number")
+                .help("rename one of the two: the number is made from the name"),
             );
         }
     }

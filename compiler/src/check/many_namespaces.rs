@@ -12,11 +12,11 @@ pub(crate) static RULE: Rule = Rule {
     title: "too many namespaces for a topology of this size",
     explanation: "\
 Each namespace is a whole copy of the topology, and `check` looks at all of them. Together they may have 2,000,000 values: that is a topology of a thousand
-servers two hundred times. Keep namespaces that seldom are looked at together in files of their own, which include what they share:
+servers two hundred times. Keep namespaces that seldom are looked at together in files of their own, which include what they share.
 
-  # dev-anna.yaml
-  include: base.yaml
-  namespaces: {anna: {local: true, ports: 17000}}",
+  wrong   namespaces: {anna: {local: true, ports: 17000}, ...}                  # and hundreds more
+  right   include: base.yaml                                                    # dev-anna.yaml
+          namespaces: {anna: {local: true, ports: 17000}}",
 };
 
 pub(crate) fn topology(namespaces: usize, values: usize, most: usize, place: Place) -> Diagnostic {

@@ -9,7 +9,10 @@ pub(crate) static RULE: Rule = Rule {
     title: "more than three portals on a server",
     explanation: "\
 All data enters a server through its portals, and a rollout holds each of them. Two or three are enough for most
-topologies: one for clients, one for links, perhaps one for a flow that must not wait behind others.",
+topologies: one for clients, one for links, perhaps one for a flow that must not wait behind others.
+
+  warned  portals: {pa: {flows: [a]}, pb: {flows: [b]}, pc: {flows: [c]}, pd: {flows: [d]}}
+  right   portals: {intake: {flows: [a, b, c, d]}}",
 };
 
 const MANY: usize = 3;

@@ -15,11 +15,16 @@ pub(crate) static RULE: Rule = Rule {
 Most fields have defaults; a few have none that would make sense: the topology's name, at least one stage,
 what a stage runs, the flows of a
 loop, the address of a server that isn't on this machine, and in a guide by `table` the `default` for keys that the
-table doesn't name. An empty `on: []` would place a stage nowhere: leave `on` out for every server.",
+table doesn't name. An empty `on: []` would place a stage nowhere: leave `on` out for every server.
+
+  wrong   servers: {s1: {labels: [worker]}}
+  right   servers: {s1: {address: 10.0.0.1, labels: [worker]}}",
 };
 
 pub(crate) fn field(field: &str, owner: &str, place: Place, example: &str) -> Diagnostic {
-    Diagnostic::new(&RULE, place, format!("{owner} has no `{field}`"))
+    // Of the topology, that would be itself.
+    let what = if field == "topology" { "name".to_owned() } else { format!("`{field}`") };
+    Diagnostic::new(&RULE, place, format!("{owner} has no {what}"))
         .label(format!("needs `{field}`"))
         .help(format!("add it, for example `{example}`"))
 }

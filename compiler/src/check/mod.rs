@@ -22,6 +22,7 @@ pub(crate) mod lines_in_loop;
 pub(crate) mod lines_outputs;
 pub(crate) mod loop_numbers;
 pub(crate) mod loop_without_passes;
+pub(crate) mod many_loops;
 pub(crate) mod many_namespaces;
 pub(crate) mod many_portals;
 pub(crate) mod missing_field;
@@ -61,8 +62,8 @@ pub(crate) mod wrong_kind;
 use std::collections::HashMap;
 
 use crate::{
-    diagnostic::{Diagnostics, Severity},
-    graph::{self, Edge},
+    diagnostic::{Diagnostic, Diagnostics, Severity},
+    graph::{Counts, Edge, Graph},
     place::{
         Placement,
         portals::Carriers,
@@ -86,7 +87,7 @@ pub struct Rule {
 }
 
 /// All rules in the order of their codes.
-pub const RULES: [&Rule; 54] = [
+pub const RULES: [&Rule; 55] = [
     &syntax::RULE,
     &unknown_field::RULE,
     &missing_field::RULE,
@@ -140,6 +141,7 @@ pub const RULES: [&Rule; 54] = [
     &shipped_files::RULE,
     &nothing_shipped::RULE,
     &shared_machine::RULE,
+    &many_loops::RULE,
     &unit_clash::RULE,
 ];
 
@@ -161,7 +163,9 @@ pub struct Whole<'t> {
     /// The same by server and portal: its `port`, and its `link`.
     pub doors: HashMap<(String, String), (Option<u32>, Option<u32>)>,
     /// Who sends to whom.
-    pub edges: Vec<Edge<'t>>,
+    pub graph: Graph<'t>,
+    /// Which loops a record counts on which flow.
+    pub counts: Counts<'t>,
 }
 
 impl<'t> Whole<'t> {
@@ -170,13 +174,18 @@ impl<'t> Whole<'t> {
         let placement = Placement::of(topology);
         let carriers = Carriers::of(topology);
         let bindings = ports::assign(topology, &placement, &carriers, port_base);
-        let edges = graph::edges(topology, &placement);
+        let graph = Graph::of(topology, &placement);
         let mut doors: HashMap<(String, String), (Option<u32>, Option<u32>)> = HashMap::new();
         for binding in &bindings {
             let (port, link) = doors.entry((binding.server.clone(), binding.portal.clone())).or_default();
             *if binding.door == Door::Port { port } else { link } = Some(binding.port);
         }
-        Self { topology, placement, carriers, bindings, doors, edges }
+        Self { topology, placement, carriers, bindings, doors, counts: Counts::of(topology, &graph), graph }
+    }
+
+    /// Whether a flow has a guide.
+    pub(crate) fn is_keyed(&self, flow: &str) -> bool {
+        self.topology.flows.get(flow).is_some_and(crate::topology::Flow::is_keyed)
     }
 }
 
@@ -198,7 +207,7 @@ const PARTS: [fn(&Topology, &mut Diagnostics); 13] = [
 ];
 
 /// Rules that look at the whole.
-const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 15] = [
+const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 16] = [
     no_producer::check,
     no_consumer::check,
     nowhere::check,
@@ -207,6 +216,7 @@ const WHOLE: [fn(&Whole<'_>, &mut Diagnostics); 15] = [
     guide_server::check,
     no_owner::check,
     not_a_cycle::check,
+    many_loops::check,
     undeclared_cycle::check,
     deadlock::check,
     port_clash::check,
@@ -232,7 +242,10 @@ pub fn check<'t>(topology: &'t Topology, port_base: Option<u16>, diagnostics: &m
         part(topology, diagnostics);
     }
     let leaves_holes = [&unknown_name::RULE, &key_without_guide::RULE, &guide_ranges::RULE];
-    if topology.has_holes || diagnostics.iter().any(|found| leaves_holes.contains(&found.rule)) {
+    if topology.has_holes
+        || topology.stages.is_empty()
+        || diagnostics.iter().any(|found| leaves_holes.contains(&found.rule))
+    {
         return None;
     }
     let whole = Whole::of(topology, port_base);
@@ -254,6 +267,27 @@ pub(crate) fn output_place(topology: &Topology, edge: &Edge<'_>) -> Place {
     output.map(|output| output.place).or(stage.map(|stage| stage.place)).unwrap_or_default()
 }
 
+/// How many edges of a cycle are shown.
+const MOST_SHOWN: usize = 24;
+
+/// Points at every edge of a cycle, where the stage names the flow that it sends.
+pub(crate) fn cycle_labels(
+    topology: &Topology,
+    diagnostic: Diagnostic,
+    cycle: &[Edge<'_>],
+    first: &str,
+    others: impl Fn(&Edge<'_>) -> String,
+) -> Diagnostic {
+    let mut diagnostic = diagnostic.label(first);
+    for edge in cycle.iter().take(MOST_SHOWN).skip(1) {
+        diagnostic = diagnostic.also(output_place(topology, edge), others(edge));
+    }
+    match cycle.len().saturating_sub(MOST_SHOWN) {
+        0 => diagnostic,
+        more => diagnostic.note(format!("the cycle has {more} more stages")),
+    }
+}
+
 /// Names in words: "`a`", "`a` and `b`", "`a`, `b` and `c`".
 pub(crate) fn listed<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     let names: Vec<_> = names.into_iter().map(|name| format!("`{}`", name.as_ref())).collect();
@@ -273,6 +307,11 @@ mod tests {
         assert!(RULES.is_sorted_by(|a, b| a.code < b.code));
         for rule in RULES {
             assert!(rule.explanation.len() > 80 && !rule.title.ends_with('.'), "{}", rule.code);
+            let examples: Vec<_> = rule.explanation.lines().filter(|line| line.starts_with("  ")).collect();
+            let first = if rule.severity == Severity::Error { "  wrong   " } else { "  warned  " };
+            assert!(examples.first().is_some_and(|line| line.starts_with(first)), "{}", rule.code);
+            assert!(examples.iter().any(|line| line.starts_with("  right   ")), "{}", rule.code);
+            assert!(examples.iter().all(|line| line.chars().count() <= 100), "{}", rule.code);
         }
         assert_eq!(rule("w001"), Some(&syntax::RULE));
         assert_eq!(rule("W999"), None);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Rule;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
+    place::portals::Carriers,
     source::Located,
     topology::Topology,
 };
@@ -16,7 +17,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 A label that is also a server's name would make `on: [name]` mean two things. A stage and a portal of one name would be
 told apart nowhere in `status`, `logs` or the run directory. A flow that stands twice in `in`, `out`, a loop or a portal
-would be received or sent twice.",
+would be received or sent twice.
+
+  wrong   servers: {s1: {address: 10.0.0.1, labels: [s2]}, s2: {address: 10.0.0.2}}
+  right   servers: {s1: {address: 10.0.0.1, labels: [worker]}, s2: {address: 10.0.0.2}}",
 };
 
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
@@ -37,12 +41,10 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
         }
         once(&server.labels, "labels of a server", diagnostics);
     }
+    let carriers = Carriers::of(topology);
     for (name, stage) in &topology.stages {
         let portal = topology.portals.get(name).map(|portal| portal.place);
-        let carrier = || {
-            let carriers = crate::place::portals::Carriers::of(topology);
-            carriers.iter().find(|(portal, _)| portal == name).map(|(_, carrier)| carrier.place)
-        };
+        let carrier = || carriers.iter().find(|(portal, _)| portal == name).map(|(_, carrier)| carrier.place);
         if let Some(place) = portal.or_else(carrier) {
             diagnostics.push(
                 Diagnostic::new(&RULE, stage.place, format!("`{name}` is both a stage and a portal"))

@@ -13,8 +13,11 @@ pub(crate) static RULE: Rule = Rule {
     title: "a keyed flow whose keys no server can own",
     explanation: "\
 The guide of a keyed flow ranges over the servers that run all its consumers, aren't drained and have a weight above 0.
-With none left its records have nowhere to go. Place the consumers on a common server, take a server out of
-`state: drained`, or give one a weight.",
+With none left its records have nowhere to go. Place the consumers on a common server, remove `state: drained`
+from a server, or give one a weight.
+
+  wrong   stages: {parse: {in: [call], \"on\": [s1], ...}, count: {in: [call], \"on\": [s2], ...}}
+  right   stages: {parse: {in: [call], \"on\": [s1], ...}, count: {in: [call], \"on\": [s1], ...}}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
@@ -27,7 +30,13 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
             Guide::Ranges(_) => false,
             Guide::Table { default, .. } => default.as_ref().is_some_and(|default| default.value == TableDefault::Hash),
         };
-        if !by_slots || consumers.is_empty() || !owners::able(whole.topology, &whole.placement, name).is_empty() {
+        // A consumer that runs nowhere is another rule's.
+        let is_nowhere = |stage: &&String| whole.placement.servers_of(stage).next().is_none();
+        if !by_slots
+            || consumers.is_empty()
+            || consumers.iter().any(is_nowhere)
+            || !owners::able(whole.topology, &whole.placement, name).is_empty()
+        {
             continue;
         }
         let runs_all = |server: &&String| consumers.iter().all(|consumer| whole.placement.runs(consumer, server));

@@ -9,7 +9,10 @@ pub(crate) static RULE: Rule = Rule {
     title: "a flow that nobody sends",
     explanation: "\
 Every flow has a producer: a stage that names it in `out`, or clients (`from: clients`). A flow without one carries
-nothing, and the stages that wait for it wait for ever; most often its name is missing from a stage's `out`.",
+nothing, and the stages that wait for it wait for ever; most often its name is missing from a stage's `out`.
+
+  wrong   flows: {call: {guide: hash}}                  # only clients send it
+  right   flows: {call: {guide: hash, from: clients}}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {

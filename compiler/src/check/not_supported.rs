@@ -10,11 +10,14 @@ use crate::{
 pub(crate) static RULE: Rule = Rule {
     code: "W010",
     severity: Severity::Error,
-    title: "not supported yet",
+    title: "a field that isn't supported yet",
     explanation: "\
 The field is part of the language, but this version of waldo can't do what it asks for. It is refused rather than
 ignored: encryption that isn't there, or a spool that isn't synced, is worse than none. Remove the field, or keep it in a
-namespace of its own until a version supports it.",
+namespace of its own until a version supports it.
+
+  wrong   portals: {relay: {flows: [suspect], spool: {sync: batch}}}
+  right   portals: {relay: {flows: [suspect]}}",
 };
 
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {

@@ -13,7 +13,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 A topology is text in UTF-8; plain ASCII is, too. The place shown is the first that can't be read so, shown with a replacement character. Editors
 save a file in UTF-8 if told to (`Save with encoding`); `iconv -f LATIN1 -t UTF-8 old.yaml > new.yaml` turns an older file into it. A byte order
-mark at the beginning, and lines that end as on Windows, do no harm.",
+mark at the beginning, and lines that end as on Windows, do no harm.
+
+  wrong   greet: {run: \"echo na\u{fffd}ve\"}      # the file was saved as Latin-1
+  right   greet: {run: \"echo na\u{ef}ve\"}      # the same, saved as UTF-8",
 };
 
 pub(crate) fn file(source: &Source, flaw: Flaw) -> Diagnostic {

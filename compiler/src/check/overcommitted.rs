@@ -16,8 +16,9 @@ A server that says how much `memory` or how many processors (`cpu`) it has must 
 a promise to each of them. Stages without a limit aren't counted. Lower the limits or the number of instances, place stages elsewhere, or state
 what the server really has.
 
-  wrong   stages: {score: {limits: {memory: 4GiB}, instances: 8, ...}}    servers: {s1: {memory: 16GiB, ...}}
-  right   stages: {score: {limits: {memory: 2GiB}, instances: 8, ...}}    servers: {s1: {memory: 16GiB, ...}}",
+  wrong   stages: {score: {run: ./score, limits: {memory: 4GiB}, instances: 8}}
+          servers: {s1: {address: 10.0.0.1, memory: 16GiB}}
+  right   stages: {score: {run: ./score, limits: {memory: 2GiB}, instances: 8}}  # the same",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {

@@ -17,7 +17,10 @@ pub(crate) static RULE: Rule = Rule {
 Each portal on each server needs a port of its own, also when several servers share a machine, and across the namespaces
 of a topology, as they may run at the same time. Leave `port` out and waldo takes ports from the namespace's base; give
 each namespace that shares a machine with another a base of its own (`ports: 8000`): with it, written ports are replaced
-too.",
+too.
+
+  wrong   portals: {intake: {flows: [call], port: 7001}, relay: {flows: [hit], port: 7001}}
+  right   portals: {intake: {flows: [call], port: 7001}, relay: {flows: [hit]}}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
@@ -30,12 +33,12 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
             place,
             format!("{} and {} are both on {} port {}", words(other), words(binding), binding.address, binding.port),
         )
-        .label("written here");
+        .label("the same port for both");
         if let Some(first) = other.written.filter(|first| *first != place) {
-            diagnostic = diagnostic.also(first, "and here");
+            diagnostic = diagnostic.label("the same port again").also(first, "first here");
         }
         diagnostics.push(diagnostic.help(
-            "leave the port out to have one chosen, write another, or give the namespace a base: `ports: 17000`",
+            "leave the port out and waldo chooses, write another one, or give the namespace ports of its own: `ports: 17000`",
         ));
     }
 }
@@ -53,13 +56,12 @@ pub(crate) fn across(namespaces: &[Placed], diagnostics: &mut Diagnostics) {
                     &RULE,
                     place,
                     format!(
-                        "namespaces `{}` and `{}` share port {} on {}: {} and {}",
+                        "namespaces `{}` and `{}` share port {} on {}: {}",
                         first.name,
                         second.name,
                         binding.port,
                         binding.address,
-                        words(other),
-                        words(binding)
+                        both(other, binding)
                     ),
                 )
                 .label("both can't run at the same time")
@@ -87,6 +89,11 @@ pub(super) fn free_base(earlier: &Placed, later: &Placed) -> String {
     if base <= 60_000 { format!("`ports: {base}`") } else { "`ports` that are free".to_owned() }
 }
 
-pub(super) fn words(binding: &Binding) -> String {
+pub(super) fn both(one: &Binding, other: &Binding) -> String {
+    let (one, other) = (words(one), words(other));
+    if one == other { format!("{one}, in both") } else { format!("{one} and {other}") }
+}
+
+fn words(binding: &Binding) -> String {
     format!("portal `{}` of server `{}`", binding.portal, binding.server)
 }

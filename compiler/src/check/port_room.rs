@@ -1,6 +1,6 @@
 //! W026: ports that can be had.
 
-use super::{Rule, Whole};
+use super::{Rule, Whole, listed};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
     topology::Namespace,
@@ -13,7 +13,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 Ports end at 65535: a base (`ports`) needs room above it for all portals of all servers on one address. A second local
 namespace needs a base of its own, as both are on this machine. `link` is the port for links of a portal that also takes
-clients; a portal without clients has its links on `port`.",
+clients; a portal without clients has its links on `port`.
+
+  wrong   namespaces: {ann: {local: true}, bob: {local: true}}
+  right   namespaces: {ann: {local: true, ports: 17000}, bob: {local: true, ports: 18000}}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
@@ -50,17 +53,22 @@ pub(crate) fn across(namespaces: &[&Namespace], diagnostics: &mut Diagnostics) {
     if local.len() < 2 {
         return;
     }
-    for namespace in local.iter().filter(|namespace| namespace.ports.is_none()) {
-        let other = local.iter().find(|other| other.name != namespace.name);
-        let mut diagnostic = Diagnostic::new(
-            &RULE,
-            namespace.place,
-            format!("local namespace `{}` needs `ports`: there is another local one", namespace.name),
-        )
-        .label("no base of its own");
-        if let Some(other) = other {
-            diagnostic = diagnostic.also(other.place, "also on this machine");
-        }
-        diagnostics.push(diagnostic.help("give it a block of ports of its own, for example `ports: 17000`"));
+    let mut without = local.iter().filter(|namespace| namespace.ports.is_none());
+    let Some(first) = without.next() else { return };
+    let others: Vec<_> = without.collect();
+    let names = std::iter::once(first).chain(others.iter().copied()).map(|namespace| &namespace.name);
+    let names = listed(names);
+    let (message, whom) = if others.is_empty() {
+        (format!("local namespace {names} needs `ports`: another one is on the same machine"), "it")
+    } else {
+        (format!("local namespaces {names} need `ports`: on one machine they would take the same ones"), "each")
+    };
+    let mut diagnostic = Diagnostic::new(&RULE, first.place, message).label("no `ports`");
+    for other in &others {
+        diagnostic = diagnostic.also(other.place, "no `ports` either");
     }
+    if let Some(other) = local.iter().find(|namespace| namespace.ports.is_some()) {
+        diagnostic = diagnostic.also(other.place, "also on this machine");
+    }
+    diagnostics.push(diagnostic.help(format!("give {whom} a block of ports of its own, for example `ports: 17000`")));
 }

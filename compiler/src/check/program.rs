@@ -13,7 +13,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 `check --local` looks on this machine for what each stage runs. A program whose name has no slash is looked for in `PATH`;
 one with a slash from the namespace's root, for a local namespace the directory of the topology file. It must be a file
-that may be executed: build it, mend the path, or `chmod +x` it.",
+that may be executed: build it, mend the path, or `chmod +x` it.
+
+  wrong   stages: {score: {run: bin/scor}}            # there is only bin/score
+  right   stages: {score: {run: bin/score}}",
 };
 
 /// Says that a stage's program can't be run, and why.

@@ -2,7 +2,7 @@
 
 use super::{
     Rule,
-    port_clash::{free_base, shared, words},
+    port_clash::{both, free_base, shared},
 };
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
@@ -21,7 +21,7 @@ the run directory, the units and the root on a server: so no two topologies may 
 the namespaces of one topology a block of ports of their own.
 
   wrong   a/waldo.yaml: topology: calls      b/waldo.yaml: topology: calls
-  right   a/waldo.yaml: topology: calls      b/waldo.yaml: topology: billing, with `ports: 8000` in its namespaces",
+  right   a/waldo.yaml: topology: calls      b/waldo.yaml: topology: bills      # and `ports: 8000`",
 };
 
 /// A topology of a workspace, in its namespaces.
@@ -56,15 +56,14 @@ pub(crate) fn check(earlier: &Member<'_>, later: &Member<'_>, diagnostics: &mut 
             } else if let Some((binding, other)) = shared(first, second) {
                 let place = namespace.ports.as_ref().map_or(namespace.place, |ports| ports.place);
                 let text = format!(
-                    "`{}/{}` and `{}/{}` share port {} on {}: {} and {}",
+                    "`{}/{}` and `{}/{}` share port {} on {}: {}",
                     first.topology.value,
                     first.namespace.name,
                     second.topology.value,
                     namespace.name,
                     binding.port,
                     binding.address,
-                    words(other),
-                    words(binding)
+                    both(other, binding)
                 );
                 let other = first.namespace.ports.as_ref().map_or(first.namespace.place, |ports| ports.place);
                 diagnostics.push(

@@ -32,8 +32,12 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
         } else {
             continue;
         };
+        let message = match text.as_str() {
+            "" => "an empty pattern of files ships nothing".to_owned(),
+            text => format!("`{text}` can't be shipped: it {flaw}"),
+        };
         diagnostics.push(
-            Diagnostic::new(&RULE, pattern.place, format!("`{text}` can't be shipped: it {flaw}"))
+            Diagnostic::new(&RULE, pattern.place, message)
                 .label(flaw)
                 .help("write a pattern below the topology's directory, such as `bin/**`"),
         );

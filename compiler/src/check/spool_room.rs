@@ -13,7 +13,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 A portal keeps what it can't deliver at once in its spool: first in memory, then on disk. Without any room it could
 neither hold during a rollout nor break the cycle of a loop. Give it memory, disk, or both; what isn't written is 64MiB
-and 10GiB.",
+and 10GiB.
+
+  wrong   portals: {relay: {flows: [suspect], spool: {memory: 0, disk: 0}}}
+  right   portals: {relay: {flows: [suspect], spool: {memory: 64MiB, disk: 0}}}",
 };
 
 pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {

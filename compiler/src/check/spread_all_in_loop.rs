@@ -12,7 +12,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 With `spread: all` every instance gets a copy of each record. In a loop each copy may go round again and be copied again:
 with two instances, ten passes make a thousand records of one. Use `any` or `key` inside loops unless the stage stops the
-copies itself.",
+copies itself.
+
+  warned  visit: {run: ./visit, in: [{flow: page, spread: all}], out: [page], instances: 2}
+  right   visit: {run: ./visit, in: [{flow: page, spread: key}], out: [page], instances: 2}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {

@@ -13,7 +13,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 A topology is one YAML document. The parser stopped at the place shown and went on at the next field at the top of the file, so several
 such places may be told; what they say together is checked once all are mended. Common causes: a tab used for indentation, a bracket or quote that
-isn't closed, `key:value` without the space, two documents (`---`) in one file.",
+isn't closed, `key:value` without the space, two documents (`---`) in one file.
+
+  wrong   stages: {score: {run:./score}}            # no blank after the colon
+  right   stages: {score: {run: ./score}}",
 };
 
 pub(crate) fn empty(place: Place) -> Diagnostic {
@@ -23,7 +26,7 @@ pub(crate) fn empty(place: Place) -> Diagnostic {
 }
 
 pub(crate) fn unreadable(words: &str, place: Place) -> Diagnostic {
-    Diagnostic::new(&RULE, place, format!("this isn't YAML: {words}"))
+    Diagnostic::new(&RULE, place, format!("the file can't be read as YAML: {words}"))
         .label("reading stopped here")
         .help("mend the YAML here or just before; `waldo explain W001` lists common causes")
 }

@@ -17,7 +17,10 @@ pub(crate) static RULE: Rule = Rule {
 Under systemd the launcher of a server is called `waldo-<topology>-<namespace>-<server>.service`. As names may have hyphens in
 them, server `b-c` of namespace `a` and server `c` of namespace `a-b` would be one unit where both are on one machine, and
 only one of them could run. Rename one of them. (Waldo can't see other topologies: `calls` with namespace `old-prod` and
-`calls-old` with namespace `prod` clash in the same way.)",
+`calls-old` with namespace `prod` clash in the same way.)
+
+  wrong   namespaces: {a: {}, a-b: {}}    servers: {b-c: {...}, c: {...}}      # on one machine
+  right   namespaces: {a: {}, a-b: {}}    servers: {east: {...}, west: {...}}",
 };
 
 /// A namespace, and its servers that are on some machine: server → address.
@@ -46,7 +49,7 @@ pub(crate) fn across(namespaces: &[Machines<'_>], diagnostics: &mut Diagnostics)
                     &RULE,
                     long.place,
                     format!(
-                        "server `{server}` of namespace `{}` and server `{other}` of namespace `{}` have one unit on {address}",
+                        "server `{server}` of namespace `{}` and server `{other}` of namespace `{}` would be one systemd unit on {address}",
                         long.name, short.name
                     ),
                 )

@@ -17,7 +17,10 @@ pub(crate) static RULE: Rule = Rule {
     explanation: "\
 A stage's `in` and `out`, a loop's and a portal's `flows` name flows that stand under `flows`. A stage's `on` names
 servers or labels; a guide's `ranges`, `table` and `default` name servers. While a name is unknown, the rules about the
-whole topology aren't run: what they said would be noise.",
+whole topology aren't run: what they said would be noise.
+
+  wrong   flows: {suspect: {}}    stages: {score: {run: ./score, in: [suspects]}}
+  right   flows: {suspect: {}}    stages: {score: {run: ./score, in: [suspect]}}",
 };
 
 /// How many names are compared with all others: with more, it would take minutes, and nobody reads as many.
@@ -34,6 +37,11 @@ impl Suggestions {
             return format!("look it up under {kind}");
         }
         self.left -= 1;
+        if kind == "flows" && suggestion::similar(used, known.clone()).is_none() {
+            let there = suggestion::list(known.clone(), "flows that there are");
+            let declare = format!("declare it under `flows`: `{used}: {{}}`");
+            return if known.into_iter().next().is_none() { declare } else { format!("{declare}; {there}") };
+        }
         suggestion::help(used, known, kind)
     }
 }

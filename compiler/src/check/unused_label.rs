@@ -9,7 +9,10 @@ pub(crate) static RULE: Rule = Rule {
     title: "a label that no stage uses",
     explanation: "\
 Labels exist for a stage's `on`. One that no stage names has no effect; perhaps a stage lost its `on`, or the label is
-spelt differently there.",
+spelt differently there.
+
+  warned  servers: {s1: {address: 10.0.0.1, labels: [wroker]}}    # stages have `on: [worker]`
+  right   servers: {s1: {address: 10.0.0.1, labels: [worker]}}",
 };
 
 pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::picture::{Kind, Picture};
+use super::picture::{Direction, Kind, Picture};
 
 /// Colours of loops, in turn.
 pub(super) const LOOPS: [&str; 6] = ["#c2410c", "#7c3aed", "#0f766e", "#be185d", "#4d7c0f", "#1d4ed8"];
@@ -17,7 +17,11 @@ pub fn render(picture: &Picture) -> String {
 
 fn write(picture: &Picture, out: &mut String) -> std::fmt::Result {
     writeln!(out, "digraph {} {{", quoted(&picture.title))?;
-    writeln!(out, "  rankdir=LR;\n  label={};\n  labelloc=t;", quoted(&picture.title))?;
+    let direction = match picture.direction() {
+        Direction::Right => "LR",
+        Direction::Down => "TB",
+    };
+    writeln!(out, "  rankdir={direction};\n  label={};\n  labelloc=t;", quoted(&picture.title))?;
     writeln!(out, "  node [shape=box, style=rounded, fontname=sans];\n  edge [fontname=sans, fontsize=10];")?;
     for (number, panel) in picture.panels.iter().enumerate() {
         let is_cluster = !panel.title.is_empty();
@@ -33,15 +37,17 @@ fn write(picture: &Picture, out: &mut String) -> std::fmt::Result {
                 Kind::Flow => "ellipse",
             };
             let holds = if node.holds { ", color=red, penwidth=2, xlabel=holds" } else { "" };
-            writeln!(out, "  n{number}_{place} [label={}, shape={shape}{holds}];", quoted(&node.lines.join("\n")))?;
+            let several = if node.is_several { ", peripheries=2" } else { "" };
+            let label = quoted(&node.lines.join("\n"));
+            writeln!(out, "  n{number}_{place} [label={label}, shape={shape}{several}{holds}];")?;
         }
         for edge in &panel.edges {
             let style = if edge.keyed { "bold" } else { "solid" };
-            let colour = edge.in_loop.map_or_else(String::new, |at| format!(", color=\"{}\"", LOOPS[at % LOOPS.len()]));
-            let label = match edge.in_loop.and_then(|at| picture.loops.get(at)) {
-                Some((name, passes)) if !edge.label.is_empty() => format!("{}\n↻ {name} ≤{passes}", edge.label),
-                _ => edge.label.clone(),
-            };
+            // Several colours are drawn beside each other.
+            let colours: Vec<&str> = edge.loops.iter().map(|at| LOOPS[at % LOOPS.len()]).collect();
+            let colour = if colours.is_empty() { String::new() } else { format!(", color=\"{}\"", colours.join(":")) };
+            let lines: Vec<String> = picture.lines(edge).into_iter().map(|line| line.text).collect();
+            let label = lines.join("\n");
             let (from, to) = (edge.from, edge.to);
             writeln!(out, "  n{number}_{from} -> n{number}_{to} [label={}, style={style}{colour}];", quoted(&label))?;
         }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     dot::LOOPS,
-    picture::{Kind, Picture},
+    picture::{Direction, Kind, Picture},
 };
 
 /// The picture as a flowchart.
@@ -16,7 +16,11 @@ pub fn render(picture: &Picture) -> String {
 }
 
 fn write(picture: &Picture, out: &mut String) -> std::fmt::Result {
-    writeln!(out, "---\ntitle: {}\n---\nflowchart LR", plain(&picture.title))?;
+    let direction = match picture.direction() {
+        Direction::Right => "LR",
+        Direction::Down => "TB",
+    };
+    writeln!(out, "---\ntitle: {}\n---\nflowchart {direction}", plain(&picture.title))?;
     let mut coloured = Vec::new();
     let mut edges = 0;
     for (number, panel) in picture.panels.iter().enumerate() {
@@ -26,6 +30,7 @@ fn write(picture: &Picture, out: &mut String) -> std::fmt::Result {
         }
         for (place, node) in panel.nodes.iter().enumerate() {
             let (open, close) = match node.kind {
+                Kind::Stage if node.is_several => ("[[", "]]"),
                 Kind::Stage => ("(", ")"),
                 Kind::Source => ("[/", "/]"),
                 Kind::Portal => (">", "]"),
@@ -39,15 +44,11 @@ fn write(picture: &Picture, out: &mut String) -> std::fmt::Result {
         }
         for edge in &panel.edges {
             let arrow = if edge.keyed { "==>" } else { "-->" };
-            let label = match edge.in_loop.and_then(|at| picture.loops.get(at)) {
-                Some((name, passes)) if !edge.label.is_empty() => {
-                    format!("{}<br>↻ {name} ≤{passes}", plain(&edge.label))
-                }
-                _ => plain(&edge.label),
-            };
+            let lines: Vec<String> = picture.lines(edge).iter().map(|line| plain(&line.text)).collect();
+            let label = lines.join("<br>");
             let label = if label.is_empty() { String::new() } else { format!("|\"{label}\"|") };
             writeln!(out, "  n{number}_{} {arrow}{label} n{number}_{}", edge.from, edge.to)?;
-            if let Some(at) = edge.in_loop {
+            if let Some(at) = edge.loops.first() {
                 coloured.push((edges, LOOPS[at % LOOPS.len()]));
             }
             edges += 1;

@@ -1,10 +1,9 @@
 //! What a picture shows: panels of boxes and arrows, whatever they are drawn with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use waldo_sdk::guide::{Map, Otherwise, SLOTS};
-
-use crate::plan::{Plan, ProcessPlan, Program, ServerPlan};
+use super::{layout, loops::Loops, processes, servers, topology};
+use crate::plan::Plan;
 
 /// How much a picture shows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +46,8 @@ pub struct Node {
     pub kind: Kind,
     /// What is written into it; the first line is its name, and no other box of its panel has the same.
     pub lines: Vec<String>,
+    /// Whether it stands for several of a kind.
+    pub is_several: bool,
     /// Whether a change would make it hold.
     pub holds: bool,
 }
@@ -54,9 +55,9 @@ pub struct Node {
 /// What a box stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A stage, or a process of one.
+    /// A stage, or processes of one.
     Stage,
-    /// A stage without inputs, or a process of one.
+    /// A stage without inputs, or processes of one.
     Source,
     /// A portal.
     Portal,
@@ -64,7 +65,7 @@ pub enum Kind {
     Clients,
     /// A server.
     Server,
-    /// A flow that crosses servers.
+    /// Flows that cross servers.
     Flow,
 }
 
@@ -80,218 +81,95 @@ pub struct Edge {
     /// Whether it crosses servers through portals, which spool.
     pub keyed: bool,
     /// Which of the picture's loops it belongs to.
-    pub in_loop: Option<usize>,
+    pub loops: Vec<usize>,
+    /// The servers whose portals a change would make hold what flows here.
+    pub held: Vec<String>,
 }
+
+/// A line of text, and the loop that it tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What it says.
+    pub text: String,
+    /// Which of the picture's loops it is about.
+    pub about: Option<usize>,
+    /// Whether it says who would hold.
+    pub holds: bool,
+}
+
+/// Where arrows lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From left to right.
+    Right,
+    /// From above to below.
+    Down,
+}
+
+/// How many boxes may stand beside each other before arrows lead down instead.
+const WIDEST: usize = 7;
 
 impl Picture {
     /// A picture of a plan. What `holds` names (servers) is marked.
     pub fn of(plan: &Plan, level: Level, holds: &BTreeSet<&str>) -> Self {
-        let loops = loops(plan);
+        let loops = Loops::of(plan);
         let panels = match level {
-            Level::Topology => vec![topology(plan, &loops)],
-            Level::Servers => vec![servers(plan, holds)],
-            Level::Processes => plan
-                .servers
-                .iter()
-                .filter(|(_, server)| !server.processes.is_empty())
-                .map(|(name, server)| inside(name, server, &loops, holds.contains(name.as_str())))
-                .collect(),
+            Level::Topology => vec![topology::panel(plan, &loops, holds)],
+            Level::Servers => vec![servers::panel(plan, &loops, holds)],
+            Level::Processes => processes::panels(plan, &loops, holds),
         };
-        let title = format!("{}/{}", plan.topology, plan.namespace);
-        Self { title, panels, loops: loops.into_iter().map(|(name, (passes, _))| (name, passes)).collect() }
+        Self { title: format!("{}/{}", plan.topology, plan.namespace), panels, loops: loops.named() }
     }
-}
 
-/// Loop → passes and flows.
-type Loops = BTreeMap<String, (u16, BTreeSet<String>)>;
+    /// Where arrows should lead so that the picture fits a page, as far as the number of boxes in a row tells.
+    pub fn direction(&self) -> Direction {
+        let row = |panel: &Panel| {
+            let arrows: Vec<(usize, usize)> = panel.edges.iter().map(|edge| (edge.from, edge.to)).collect();
+            layout::longest_row(panel.nodes.len(), &arrows)
+        };
+        if self.panels.iter().any(|panel| row(panel) > WIDEST) { Direction::Down } else { Direction::Right }
+    }
 
-fn loops(plan: &Plan) -> Loops {
-    let mut loops = Loops::new();
-    let processes = plan.servers.values().flat_map(|server| &server.processes);
-    for output in processes.flat_map(|process| &process.wiring.outputs) {
-        for step in &output.loops {
-            let (_, flows) = loops.entry(step.name.clone()).or_insert((step.passes, BTreeSet::new()));
-            flows.insert(output.flow.clone());
+    /// What is written at an arrow.
+    pub fn lines(&self, edge: &Edge) -> Vec<Line> {
+        if edge.label.is_empty() {
+            return Vec::new();
         }
+        let mut lines = vec![Line { text: edge.label.clone(), about: None, holds: false }];
+        for &about in &edge.loops {
+            if let Some((name, passes)) = self.loops.get(about) {
+                lines.push(Line { text: format!("↻ {name} ≤{passes}"), about: Some(about), holds: false });
+            }
+        }
+        if !edge.held.is_empty() {
+            lines.push(Line { text: format!("held at {}", edge.held.join(", ")), about: None, holds: true });
+        }
+        lines
     }
-    loops
-}
-
-fn loop_of(loops: &Loops, flow: &str) -> Option<usize> {
-    loops.values().position(|(_, flows)| flows.contains(flow))
 }
 
 impl Panel {
-    fn node(&mut self, kind: Kind, lines: Vec<String>, holds: bool) -> usize {
-        self.nodes.push(Node { kind, lines, holds });
+    pub(super) fn node(&mut self, kind: Kind, lines: Vec<String>, holds: bool) -> usize {
+        self.nodes.push(Node { kind, lines, is_several: false, holds });
         self.nodes.len() - 1
     }
 
-    fn edge(&mut self, from: usize, to: usize, label: &str, keyed: bool, in_loop: Option<usize>) {
-        let edge = Edge { from, to, label: label.to_owned(), keyed, in_loop };
+    /// Adds an arrow, unless it is there.
+    pub(super) fn edge(&mut self, edge: Edge) {
         if !self.edges.contains(&edge) {
             self.edges.push(edge);
         }
     }
 }
 
-fn topology(plan: &Plan, loops: &Loops) -> Panel {
-    let mut panel = Panel::default();
-    let mut boxes = BTreeMap::new();
-    let clients = plan.flows.values().any(|flow| flow.from_clients);
-    let outside = clients.then(|| panel.node(Kind::Clients, vec!["clients".to_owned()], false));
-    for stage in &plan.order {
-        let (count, servers) = instances(plan, stage);
-        let source = processes_of(plan, stage).any(ProcessPlan::is_source);
-        let kind = if source { Kind::Source } else { Kind::Stage };
-        let mut lines = vec![stage.clone()];
-        if count > servers {
-            lines.push(format!("{} on {}", counted(count, "process"), counted(servers, "server")));
-        } else if plan.servers.len() > 1 {
-            lines.push(format!("on {}", counted(servers, "server")));
-        }
-        boxes.insert(stage.as_str(), panel.node(kind, lines, false));
-    }
-    for (flow, ends) in &plan.flows {
-        let label = match plan.guide.flows.get(flow) {
-            Some(guide) if guide.portal != "relay" => format!("{flow} via {}", guide.portal),
-            _ => flow.clone(),
-        };
-        let producers = ends.producers.iter().filter_map(|producer| boxes.get(producer.as_str()).copied());
-        let producers: Vec<usize> = outside.filter(|_| ends.from_clients).into_iter().chain(producers).collect();
-        for from in producers {
-            for to in ends.consumers.iter().filter_map(|consumer| boxes.get(consumer.as_str())) {
-                panel.edge(from, *to, &label, ends.keyed, loop_of(loops, flow));
-            }
-        }
-    }
-    panel
-}
-
-fn processes_of<'p>(plan: &'p Plan, stage: &'p str) -> impl Iterator<Item = &'p ProcessPlan> {
-    plan.servers.values().flat_map(|server| &server.processes).filter(move |process| process.wiring.stage == stage)
-}
-
-/// How many processes a stage has, and on how many servers.
-fn instances(plan: &Plan, stage: &str) -> (usize, usize) {
-    let on = |server: &ServerPlan| server.processes.iter().filter(|process| process.wiring.stage == stage).count();
-    let counts: Vec<usize> = plan.servers.values().map(on).filter(|count| *count > 0).collect();
-    (counts.iter().sum(), counts.len())
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    match (count, noun) {
-        (1, _) => format!("1 {noun}"),
-        (_, "process") => format!("{count} processes"),
-        _ => format!("{count} {noun}s"),
+impl Edge {
+    /// An arrow that crosses servers.
+    pub(super) fn keyed(from: usize, to: usize, label: &str, loops: Vec<usize>) -> Self {
+        Self { from, to, label: label.to_owned(), keyed: true, loops, held: Vec::new() }
     }
 }
 
-fn servers(plan: &Plan, holds: &BTreeSet<&str>) -> Panel {
-    let mut panel = Panel::default();
-    let mut boxes = BTreeMap::new();
-    let clients = plan.flows.values().any(|flow| flow.from_clients);
-    let outside = clients.then(|| panel.node(Kind::Clients, vec!["clients".to_owned()], false));
-    for (name, server) in &plan.servers {
-        let mut lines = vec![name.clone()];
-        let portals = server.processes.iter().filter_map(|process| Some((process, process.wiring.portal.as_ref()?)));
-        for (process, doors) in portals {
-            let endpoint = doors.clients.as_ref().unwrap_or(&doors.links);
-            let port = endpoint.rsplit_once(':').map_or("", |(_, port)| port);
-            lines.push(format!("portal {} :{port}", process.name));
-        }
-        let mut stages: BTreeMap<&str, usize> = BTreeMap::new();
-        for process in server.processes.iter().filter(|process| process.wiring.portal.is_none()) {
-            *stages.entry(&process.wiring.stage).or_default() += 1;
-        }
-        let stages = stages
-            .iter()
-            .map(|(stage, count)| if *count > 1 { format!("{stage} ×{count}") } else { (*stage).to_owned() });
-        lines.extend(stages);
-        if server.processes.is_empty() {
-            lines.push("nothing runs here".to_owned());
-        }
-        boxes.insert(name.as_str(), panel.node(Kind::Server, lines, holds.contains(name.as_str())));
-    }
-    for (flow, guide) in &plan.guide.flows {
-        let Some(ends) = plan.flows.get(flow) else { continue };
-        let middle = panel.node(Kind::Flow, vec![flow.clone()], false);
-        if let Some(outside) = outside.filter(|_| ends.from_clients) {
-            panel.edge(outside, middle, "", true, None);
-        }
-        for (name, server) in &plan.servers {
-            let sends =
-                server.processes.iter().flat_map(|process| &process.wiring.outputs).any(|output| output.flow == *flow);
-            if sends {
-                panel.edge(boxes[name.as_str()], middle, "", true, None);
-            }
-        }
-        for (owner, share) in shares(plan, &guide.map) {
-            if let Some(owner) = boxes.get(owner) {
-                panel.edge(middle, *owner, &share, true, None);
-            }
-        }
-    }
-    panel
-}
-
-/// Who owns keys, and how many, in words.
-fn shares<'p>(plan: &'p Plan, map: &Map) -> Vec<(&'p str, String)> {
-    let name = |index: u16| plan.guide.servers[usize::from(index)].as_str();
-    let of_table = |table: usize| {
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for owner in &plan.guide.tables[table] {
-            *counts.entry(name(*owner)).or_default() += 1;
-        }
-        counts.into_iter().map(|(owner, count)| (owner, format!("{} %", (count * 100 + SLOTS / 2) / SLOTS)))
-    };
-    let mut shares: BTreeMap<&str, String> = BTreeMap::new();
-    match map {
-        Map::Hash(table) => shares.extend(of_table(*table)),
-        Map::Ranges(ranges) => shares.extend(ranges.iter().map(|(_, owner)| (name(*owner), "ranges".to_owned()))),
-        Map::Table { keys, default } => {
-            shares.extend(keys.values().map(|owner| (name(*owner), "named keys".to_owned())));
-            match default {
-                Otherwise::Server(owner) => drop(shares.insert(name(*owner), "the rest".to_owned())),
-                Otherwise::Hash(table) => shares.extend(of_table(*table)),
-            }
-        }
-    }
-    shares.into_iter().collect()
-}
-
-fn inside(name: &str, server: &ServerPlan, loops: &Loops, holds: bool) -> Panel {
-    let title = format!("{name} · {}", server.address);
-    let mut panel = Panel { title, ..Panel::default() };
-    let mut boxes = BTreeMap::new();
-    for process in &server.processes {
-        let (kind, mut lines) = match &process.program {
-            Program::Portal => (Kind::Portal, vec![process.name.clone()]),
-            Program::Stage(_) if process.is_source() => (Kind::Source, vec![process.name.clone()]),
-            Program::Stage(_) => (Kind::Stage, vec![process.name.clone()]),
-        };
-        if let Some(doors) = &process.wiring.portal {
-            lines.push(doors.clients.as_ref().unwrap_or(&doors.links).clone());
-        }
-        boxes.insert(process.name.as_str(), panel.node(kind, lines, holds && kind == Kind::Portal));
-    }
-    let mut exits: BTreeMap<&str, usize> = BTreeMap::new();
-    for process in &server.processes {
-        let from = boxes[process.name.as_str()];
-        let sent = process.wiring.outputs.iter().map(|output| (&output.flow, &output.consumers));
-        let carried = process.wiring.portal.iter().flat_map(|doors| &doors.flows);
-        for (flow, consumers) in sent.chain(carried.map(|carried| (&carried.flow, &carried.consumers))) {
-            let receivers = consumers.iter().flat_map(|consumer| &consumer.receivers);
-            for to in receivers.filter_map(|receiver| boxes.get(receiver.process.as_str())) {
-                panel.edge(from, *to, flow, false, loop_of(loops, flow));
-            }
-        }
-        for output in process.wiring.outputs.iter().filter(|output| output.key.is_some()) {
-            let exit = *exits
-                .entry(&output.flow)
-                .or_insert_with(|| panel.node(Kind::Flow, vec![format!("to portals: {}", output.flow)], false));
-            panel.edge(from, exit, "", true, loop_of(loops, &output.flow));
-        }
-    }
-    panel
+/// A number of things.
+pub(super) fn counted(count: usize, one: &str, more: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {more}") }
 }

@@ -1,8 +1,11 @@
 //! Makes the guide: for every keyed flow the map from key to server, and where each portal is reached.
 
+pub mod band;
+pub mod cost;
 pub mod movement;
 pub mod owners;
 pub mod slots;
+pub mod transport;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -42,6 +42,7 @@ struct Process<'p> {
     absolute_argv: Vec<String>,
     cwd: String,
     env: Vec<Variable<'p>>,
+    sends: Vec<Sent<'p>>,
     /// Empty for the launcher's own.
     user: &'p str,
     /// 0 where there is no limit.
@@ -50,6 +51,13 @@ struct Process<'p> {
     cpu_percent: u64,
     stop_signal: &'p str,
     stop_seconds: u64,
+}
+
+/// A flow that a process sends, and the inboxes on its server that it comes to; none for a flow that goes through portals.
+#[derive(Serialize)]
+struct Sent<'p> {
+    flow: &'p str,
+    to: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -71,7 +79,8 @@ pub fn of(
     let seconds = |milliseconds: u64| milliseconds.div_ceil(1_000);
     let longest = |of: fn(&ProcessPlan) -> u64| seconds(server.processes.iter().map(of).max().unwrap_or(0));
     let root = format!("/opt/waldo/{}/{}", plan.topology, plan.namespace);
-    let processes = server.processes.iter().filter(|_| with_processes).map(|it| process(it, &root)).collect();
+    let run = format!("/run/waldo/{}/{}/{name}", plan.topology, plan.namespace);
+    let processes = server.processes.iter().filter(|_| with_processes).map(|it| process(it, &root, &run)).collect();
     serde_json::to_value(Values {
         topology: &plan.topology,
         namespace: &plan.namespace,
@@ -94,7 +103,7 @@ pub fn has_users(plan: &Plan) -> bool {
     processes.any(|process| matches!(&process.program, Program::Stage(program) if program.user.is_some()))
 }
 
-fn process<'p>(process: &'p ProcessPlan, root: &str) -> Process<'p> {
+fn process<'p>(process: &'p ProcessPlan, root: &str, run: &str) -> Process<'p> {
     let program = match &process.program {
         Program::Portal => None,
         Program::Stage(program) => Some(program),
@@ -104,6 +113,10 @@ fn process<'p>(process: &'p ProcessPlan, root: &str) -> Process<'p> {
     if let Some(first) = absolute_argv.first_mut().filter(|first| first.contains('/')) {
         *first = below(root, first);
     }
+    let sends = process.wiring.outputs.iter().map(|output| {
+        let receivers = output.consumers.iter().flat_map(|consumer| &consumer.receivers);
+        Sent { flow: &output.flow, to: receivers.map(|receiver| format!("{run}/{}/in", receiver.process)).collect() }
+    });
     let env = program.into_iter().flat_map(|program| &program.env);
     Process {
         name: &process.name,
@@ -115,6 +128,7 @@ fn process<'p>(process: &'p ProcessPlan, root: &str) -> Process<'p> {
         absolute_argv,
         cwd: program.map_or_else(|| root.to_owned(), |program| below(root, &program.cwd)),
         env: env.map(|(name, value)| Variable { name, value, assignment: format!("{name}={value}") }).collect(),
+        sends: sends.collect(),
         user: program.and_then(|program| program.user.as_deref()).unwrap_or_default(),
         nofile: program.and_then(|program| program.nofile).unwrap_or(0),
         memory: program.and_then(|program| program.memory).unwrap_or(0),

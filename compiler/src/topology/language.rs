@@ -69,6 +69,24 @@ const fn field(name: &'static str, takes: Takes, about: &'static str) -> Field {
     Field { name, takes, about }
 }
 
+/// The kinds of things that have a field of this name.
+pub fn owners(field: &str) -> Vec<&'static str> {
+    let kinds = [
+        ("flow", FLOW),
+        ("stage", STAGE),
+        ("loop", LOOP),
+        ("portal", PORTAL),
+        ("server", SERVER),
+        ("namespace", OWN),
+        ("topology", TOP),
+    ];
+    kinds
+        .into_iter()
+        .filter(|(_, fields)| fields.iter().any(|known| known.name == field))
+        .map(|(kind, _)| kind)
+        .collect()
+}
+
 /// The greatest port.
 const PORTS: u64 = 65_535;
 
@@ -251,7 +269,7 @@ pub static PORTAL: &[Field] = &[
 /// The fields of a portal's `spool`.
 pub static SPOOL: &[Field] = &[
     field("memory", Size, "In memory. Default 64MiB."),
-    field("disk", Size, "On disk, once memory is full. Default: none."),
+    field("disk", Size, "On disk, once memory is full. Default 10GiB."),
     field("sync", Anything, "When it is synced to disk. Not supported yet."),
 ];
 

@@ -4,6 +4,7 @@ pub mod language;
 pub mod literal;
 pub mod merge;
 pub mod name;
+pub mod near;
 mod read;
 
 use std::collections::BTreeMap;

@@ -150,7 +150,7 @@ pub enum KeyRule {
     },
 }
 
-/// A flow's part in a loop.
+/// A flow's part in a loop that its records count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoopStep {
     /// The loop's name.
@@ -161,6 +161,8 @@ pub struct LoopStep {
     pub passes: u16,
     /// Whether this flow is the loop's first: sending on it is a pass.
     pub first: bool,
+    /// Whether the loop lists this flow. Else its records carry the count because they can come back to the loop.
+    pub listed: bool,
 }
 
 /// A portal's doors: what it binds, takes in and hands out.

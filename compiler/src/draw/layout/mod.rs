@@ -93,11 +93,19 @@ impl Size {
     fn is_nothing(self) -> bool {
         self.width <= 0.0
     }
+
+    fn turned(self) -> Self {
+        Self { width: self.height, height: self.width }
+    }
 }
 
 impl Rectangle {
     fn middle(&self) -> f64 {
         self.y + self.size.height / 2.0
+    }
+
+    fn turned(&self) -> Self {
+        Self { x: self.y, y: self.x, size: self.size.turned() }
     }
 
     /// Whether two rectangles have any point inside in common.
@@ -106,6 +114,32 @@ impl Rectangle {
             && other.x < self.x + self.size.width
             && self.y < other.y + other.size.height
             && other.y < self.y + self.size.height
+    }
+}
+
+/// How many boxes stand one behind the other at most, when arrows lead from each to the next.
+pub fn longest_row(count: usize, arrows: &[(usize, usize)]) -> usize {
+    let arrows: Vec<(usize, usize)> = arrows.iter().copied().filter(|(from, to)| from != to).collect();
+    let sequence = rank::sequence(count, &arrows);
+    let forward = |&(from, to): &(usize, usize)| if sequence[from] < sequence[to] { (from, to) } else { (to, from) };
+    let directed: Vec<(usize, usize)> = arrows.iter().map(forward).collect();
+    rank::layers(count, &directed, &sequence).into_iter().max().map_or(0, |last| last + 1)
+}
+
+/// Places boxes of these sizes, with arrows that lead down instead of to the right.
+pub fn place_downwards(boxes: &[Size], links: &[Link]) -> Layout {
+    let boxes: Vec<Size> = boxes.iter().map(|size| size.turned()).collect();
+    let links: Vec<Link> = links.iter().map(|link| Link { label: link.label.turned(), ..*link }).collect();
+    let Layout { size, boxes, routes } = place(&boxes, &links);
+    let turned = |route: Route| Route {
+        points: route.points.into_iter().map(|(x, y)| (y, x)).collect(),
+        label: route.label.turned(),
+        is_self_loop: route.is_self_loop,
+    };
+    Layout {
+        size: size.turned(),
+        boxes: boxes.iter().map(Rectangle::turned).collect(),
+        routes: routes.into_iter().map(turned).collect(),
     }
 }
 
@@ -229,7 +263,10 @@ fn drawing(
             None => self_loop(&rectangles[link.from], link, &mut stacked[link.from]),
             Some(chain) => {
                 let (first, last) = (chain.items[0], chain.items[chain.items.len() - 1]);
-                let mut points = vec![(rectangles[first].x + rectangles[first].size.width, doors.out[number])];
+                let mut points = vec![
+                    (rectangles[first].x + rectangles[first].size.width, doors.out[number]),
+                    (lefts[items[first].layer] + widths[items[first].layer], doors.out[number]),
+                ];
                 for &item in &chain.items[1..chain.items.len() - 1] {
                     let Item { layer, .. } = items[item];
                     let y = place_of(item).middle();
@@ -238,7 +275,11 @@ fn drawing(
                         points.push((lefts[layer] + widths[layer], y));
                     }
                 }
+                // Straight from the layer's edge, so as to pass by wider boxes of the layer.
+                points.push((lefts[items[last].layer], doors.into[number]));
                 points.push((rectangles[last].x, doors.into[number]));
+                // Heads take their direction from the last two points.
+                points.dedup_by(|a, b| (a.0 - b.0).abs() < 0.005 && (a.1 - b.1).abs() < 0.005);
                 if chain.is_reversed {
                     points.reverse();
                 }
@@ -329,8 +370,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn boxes_and_labels_lie_on_nothing_and_within_the_drawing((sizes, links) in graphs()) {
-            let layout = place(&sizes, &links);
+        fn boxes_and_labels_lie_on_nothing_and_within_the_drawing((sizes, links) in graphs(), down in any::<bool>()) {
+            let layout = if down { place_downwards(&sizes, &links) } else { place(&sizes, &links) };
+            for (size, rectangle) in sizes.iter().zip(&layout.boxes) {
+                prop_assert_eq!(*size, rectangle.size);
+            }
+            for (link, route) in links.iter().zip(&layout.routes) {
+                prop_assert_eq!(link.label, route.label.size);
+            }
             let labels = layout.routes.iter().map(|route| route.label).filter(|label| label.size.width > 0.0);
             let all: Vec<Rectangle> = layout.boxes.iter().copied().chain(labels).collect();
             for (at, one) in all.iter().enumerate() {
@@ -339,6 +386,28 @@ mod tests {
                 }
                 prop_assert!(one.x >= 0.0 && one.y >= 0.0);
                 prop_assert!(one.x + one.size.width <= layout.size.width && one.y + one.size.height <= layout.size.height);
+            }
+        }
+
+        #[test]
+        fn no_arrow_passes_behind_a_box((sizes, links) in graphs(), down in any::<bool>()) {
+            let layout = if down { place_downwards(&sizes, &links) } else { place(&sizes, &links) };
+            for route in layout.routes.iter().filter(|route| !route.is_self_loop) {
+                prop_assert!(route.points.windows(2).all(|pair| pair[0] != pair[1]), "{route:?} has a head without direction");
+                for pair in route.points.windows(2) {
+                    let (x, y) = (pair[0].0.min(pair[1].0), pair[0].1.min(pair[1].1));
+                    // A curve stays within the rectangle of its ends.
+                    let size = Size { width: (pair[0].0 - pair[1].0).abs(), height: (pair[0].1 - pair[1].1).abs() };
+                    let within = Rectangle { x, y, size };
+                    for rectangle in &layout.boxes {
+                        let smaller = Rectangle {
+                            x: rectangle.x + 0.01,
+                            y: rectangle.y + 0.01,
+                            size: Size { width: rectangle.size.width - 0.02, height: rectangle.size.height - 0.02 },
+                        };
+                        prop_assert!(!within.overlaps(&smaller), "{within:?} {rectangle:?}");
+                    }
+                }
             }
         }
 
@@ -352,6 +421,15 @@ mod tests {
                     let touches = (end.0 - x).abs() < 0.01 || (end.0 - x - size.width).abs() < 0.01 || route.is_self_loop;
                     prop_assert!(touches && end.1 <= y + size.height, "{end:?} {:?}", layout.boxes[at]);
                 }
+            }
+        }
+
+        #[test]
+        fn without_cycles_all_arrows_go_down_when_they_should((sizes, links) in graphs()) {
+            let links: Vec<Link> = links.into_iter().filter(|link| link.from < link.to).collect();
+            let layout = place_downwards(&sizes, &links);
+            for route in &layout.routes {
+                prop_assert!(route.points.is_sorted_by(|a, b| a.1 <= b.1), "{route:?}");
             }
         }
 

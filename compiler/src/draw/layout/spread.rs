@@ -38,7 +38,25 @@ pub fn centres(items: &[Item], layers: &[Vec<usize>], connections: &[(usize, usi
             place(items, layer, &wishes, &mut centres);
         }
     }
+    close_gaps(items, &mut centres);
     centres
+}
+
+/// Takes out what is empty from side to side, as between parts that no arrow joins.
+fn close_gaps(items: &[Item], centres: &mut [f64]) {
+    let top = |item: usize, centres: &[f64]| centres[item] - items[item].size.height / 2.0;
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by(|&a, &b| top(a, centres).total_cmp(&top(b, centres)));
+    let (mut taken, mut bottom) = (0.0, f64::INFINITY);
+    for item in order {
+        let empty = top(item, centres) - taken - bottom;
+        if empty > BOX_GAP {
+            taken += empty - BOX_GAP;
+        }
+        centres[item] -= taken;
+        let end = centres[item] + items[item].size.height / 2.0;
+        bottom = if bottom.is_finite() { bottom.max(end) } else { end };
+    }
 }
 
 /// The heights of a layer nearest to its wishes.
@@ -79,6 +97,14 @@ fn distance(upper: &Item, lower: &Item) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_left_empty_from_side_to_side_but_a_gap() {
+        let item = |layer| Item { layer, size: Size { width: 10.0, height: 20.0 }, is_box: true };
+        let mut centres = [0.0, 500.0, 510.0];
+        close_gaps(&[item(0), item(0), item(1)], &mut centres);
+        assert_eq!(centres.map(|centre| centre as i64), [0, 42, 52]);
+    }
 
     #[test]
     fn items_stand_where_they_wish_unless_they_are_in_each_others_way() {

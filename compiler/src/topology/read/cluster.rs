@@ -8,6 +8,7 @@ use crate::{
         Loop, Portal, Server, Spool,
         language::{self, names},
         literal::{self, Weight},
+        near,
     },
 };
 
@@ -66,8 +67,8 @@ impl Reader<'_> {
             return Spool::default();
         };
         Spool {
-            memory: self.literal(fields.get("memory"), literal::size),
-            disk: self.literal(fields.get("disk"), literal::size),
+            memory: self.near(fields.get("memory"), literal::size, near::size),
+            disk: self.near(fields.get("disk"), literal::size, near::size),
             sync: fields.entry("sync").map(|entry| entry.key_place),
         }
     }
@@ -79,7 +80,7 @@ impl Reader<'_> {
         for label in &labels {
             self.name(&label.value, label.place, "label");
         }
-        let weight = self.literal(fields.get("weight"), literal::millionths);
+        let weight = self.near(fields.get("weight"), literal::millionths, near::decimal);
         let drained = self.choice(fields.get("state"), &[("drained", true), ("active", false)]);
         Some(Server {
             place: fields.place,
@@ -89,8 +90,8 @@ impl Reader<'_> {
             weight: weight.as_ref().map_or(Weight::ONE, |weight| Weight(weight.value)),
             weight_place: weight.map(|weight| weight.place),
             labels,
-            memory: self.literal(fields.get("memory"), literal::size),
-            cpu: self.literal(fields.get("cpu"), literal::millionths),
+            memory: self.near(fields.get("memory"), literal::size, near::size),
+            cpu: self.near(fields.get("cpu"), literal::millionths, near::decimal),
             drained: drained.filter(|drained| drained.value).map(|drained| drained.place),
         })
     }
@@ -100,8 +101,11 @@ impl Reader<'_> {
         let text = self.text(node, &what)?;
         let wildcard = field == "listen" && text.value == "*";
         if !is_address(&text.value) && !wildcard {
-            let expected = "an IP address or a host name, without port or scheme";
-            self.report(bad_literal::literal(&what, &text.value, text.place, expected));
+            let expected = "an IP address or a host name; ports are written under `portals`";
+            self.report(match near::address(&text.value).filter(|meant| is_address(meant)) {
+                Some(meant) => bad_literal::near(&what, &text.value, text.place, expected, meant),
+                None => bad_literal::literal(&what, &text.value, text.place, expected),
+            });
         }
         Some(text)
     }

@@ -1,5 +1,7 @@
 //! What reading rests on: fields of a map, lists, literals; each mistake becomes a diagnostic and reading goes on.
 
+use std::collections::BTreeSet;
+
 use crate::{
     check::{bad_literal, bad_name, missing_field, unknown_field, wrong_kind},
     diagnostic::{Diagnostic, Diagnostics},
@@ -7,33 +9,11 @@ use crate::{
         Located, Place,
         node::{Entry, Node, Shape},
     },
-    suggestion,
-    topology::{literal, merge::Removed, name},
+    topology::{language, literal, merge::Removed, name, near},
 };
 
-/// The fields that hold a topology together: what one of them was meant to say leaves a hole.
-const STRUCTURE: [&str; 20] = [
-    "flows",
-    "stages",
-    "loops",
-    "portals",
-    "servers",
-    "namespaces",
-    "key",
-    "guide",
-    "from",
-    "in",
-    "out",
-    "on",
-    "flow",
-    "spread",
-    "ranges",
-    "table",
-    "default",
-    "labels",
-    "state",
-    "local",
-];
+/// The fields that take lists.
+const LISTS: [&str; 6] = ["files", "flows", "in", "labels", "on", "out"];
 
 /// Reads nodes into values and keeps what it has to say about them.
 pub struct Reader<'d> {
@@ -42,11 +22,15 @@ pub struct Reader<'d> {
     pub removed: &'d Removed,
     /// Whether something that could not be read is missing from the topology.
     pub has_holes: bool,
+    /// Values of which it is said already what is wrong.
+    pub told: BTreeSet<Place>,
 }
 
 /// The fields of one map: known ones only.
 pub struct Fields<'n> {
     node: &'n Node,
+    /// Fields that are spelt otherwise, and how.
+    misspelt: Vec<(String, String)>,
     /// What has these fields, in words: "stage `score`".
     pub owner: String,
     /// Where it is named.
@@ -56,18 +40,44 @@ pub struct Fields<'n> {
 impl<'n> Fields<'n> {
     /// The fields of a map that was looked at before.
     pub fn new(node: &'n Node, owner: String, place: Place) -> Self {
-        Self { node, owner, place }
+        Self { node, misspelt: Vec::new(), owner, place }
     }
 
     /// The entry of a field; `None` if there is none or nothing is written for it.
     pub fn entry(&self, field: &str) -> Option<&'n Entry> {
-        self.node.get(field).filter(|entry| !entry.value.is_null())
+        let misspelt =
+            || self.misspelt.iter().find(|(meant, _)| meant == field).and_then(|(_, as_)| self.node.get(as_));
+        self.node.get(field).or_else(misspelt).filter(|entry| !entry.value.is_null())
     }
 
     /// The value of a field, and what to call it in words.
     pub fn get(&self, field: &str) -> Option<(&'n Node, String)> {
         self.entry(field).map(|entry| (&entry.value, format!("`{field}` of {}", self.owner)))
     }
+}
+
+/// Known fields that aren't there, and the unknown ones that were probably meant to be them.
+pub fn misspellings(entries: &[Entry], known: &[&str]) -> Vec<(String, String)> {
+    let mut meant: Vec<(String, String)> = Vec::new();
+    for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+        if let Some(field) = unknown_field::meant(&entry.key, known)
+            && entries.iter().all(|other| other.key != field)
+            && meant.iter().all(|(other, _)| other != field)
+        {
+            meant.push((field.to_owned(), entry.key.clone()));
+        }
+    }
+    meant
+}
+
+/// Whether the blank is missing between a name and what follows: to YAML both are the name.
+pub fn lacks_blank(entry: &Entry) -> bool {
+    entry.value.is_null() && entry.key.contains(':')
+}
+
+/// Whether an entry of things of a kind is rather a field of one of them, not indented far enough.
+pub fn is_field_of(kind: &str, entry: &Entry) -> bool {
+    !matches!(entry.value.shape, Shape::Map(_) | Shape::Null(_)) && language::owners(&entry.key).contains(&kind)
 }
 
 impl Reader<'_> {
@@ -82,23 +92,48 @@ impl Reader<'_> {
         self.report(diagnostic);
     }
 
-    /// The fields of a map; nothing counts as an empty one. Unknown fields are reported.
+    /// The fields of a map; nothing counts as an empty one. Unknown fields are reported, and read as what was meant.
     pub fn fields<'n>(&mut self, node: &'n Node, owner: String, place: Place, known: &[&str]) -> Option<Fields<'n>> {
+        let mut misspelt = Vec::new();
         match &node.shape {
             Shape::Null(_) => {}
             Shape::Map(entries) => {
-                for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
-                    let meant = suggestion::similar(&entry.key, known.iter().copied());
-                    self.has_holes |= meant.is_some_and(|meant| STRUCTURE.contains(&meant));
+                let items = self.lists_without_brackets(entries, &owner, known);
+                let unknown = entries.iter().filter(|entry| !known.contains(&entry.key.as_str()));
+                for entry in unknown.filter(|entry| !items.contains(&entry.key_place)) {
                     self.report(unknown_field::field(&entry.key, entry.key_place, &owner, known));
+                    self.has_holes |= unknown_field::without_blank(&entry.key, known).is_some();
                 }
+                misspelt = misspellings(entries, known);
             }
             _ => {
-                self.report_hole(wrong_kind::value(node, &owner, "a map of fields"));
+                self.report_hole(wrong_kind::fields(node, &owner));
                 return None;
             }
         }
-        Some(Fields::new(node, owner, place))
+        Some(Fields { misspelt, ..Fields::new(node, owner, place) })
+    }
+
+    /// Reports lists that lack their brackets in a map that has its: of `{out: a, b}` YAML makes two fields, `out` and `b`.
+    /// Where the items stand that look like fields.
+    fn lists_without_brackets(&mut self, entries: &[Entry], owner: &str, known: &[&str]) -> BTreeSet<Place> {
+        let mut items = BTreeSet::new();
+        for (at, entry) in entries.iter().enumerate() {
+            let is_item = |entry: &&Entry| entry.value.is_null() && !known.contains(&entry.key.as_str());
+            let others: Vec<&Entry> = entries[at + 1..].iter().take_while(is_item).collect();
+            if let Shape::Scalar(first) = &entry.value.shape
+                && LISTS.contains(&entry.key.as_str())
+                && known.contains(&entry.key.as_str())
+                && !others.is_empty()
+            {
+                let names = others.iter().fold(first.clone(), |names, other| format!("{names}, {}", other.key));
+                let what = format!("`{}` of {owner}", entry.key);
+                self.report_hole(wrong_kind::without_brackets(&entry.value, &what, &names));
+                self.told.insert(entry.value.place);
+                items.extend(others.iter().map(|other| other.key_place));
+            }
+        }
+        items
     }
 
     /// A field that can't be left out.
@@ -118,10 +153,10 @@ impl Reader<'_> {
     pub fn named<'n>(&mut self, node: Option<(&'n Node, String)>, kind: &str) -> &'n [Entry] {
         let Some((node, what)) = node else { return &[] };
         let Shape::Map(entries) = &node.shape else {
-            self.report_hole(wrong_kind::value(node, &what, &format!("a map from names of {kind}s to their fields")));
+            self.report_hole(wrong_kind::named(node, &what, kind));
             return &[];
         };
-        for entry in entries {
+        for entry in entries.iter().filter(|entry| !is_field_of(kind, entry)) {
             self.name(&entry.key, entry.key_place, kind);
         }
         entries
@@ -156,6 +191,9 @@ impl Reader<'_> {
         if let Shape::List(items) = &node.shape {
             return Some(items);
         }
+        if self.told.contains(&node.place) {
+            return None;
+        }
         self.report_hole(wrong_kind::list(node, what, of));
         None
     }
@@ -171,7 +209,17 @@ impl Reader<'_> {
     pub fn literal<T>(
         &mut self,
         found: Option<(&Node, String)>,
-        parse: impl FnOnce(&str) -> Result<T, &'static str>,
+        parse: impl Fn(&str) -> Result<T, &'static str>,
+    ) -> Option<Located<T>> {
+        self.near(found, parse, |_| None)
+    }
+
+    /// A literal; what to write instead is guessed.
+    pub fn near<T>(
+        &mut self,
+        found: Option<(&Node, String)>,
+        parse: impl Fn(&str) -> Result<T, &'static str>,
+        guess: impl Fn(&str) -> Option<String>,
     ) -> Option<Located<T>> {
         let (node, what) = found?;
         let Shape::Scalar(text) = &node.shape else {
@@ -181,7 +229,10 @@ impl Reader<'_> {
         match parse(text) {
             Ok(value) => Some(Located::new(value, node.place)),
             Err(expected) => {
-                self.report(bad_literal::literal(&what, text, node.place, expected));
+                self.report(match guess(text).filter(|meant| parse(meant).is_ok()) {
+                    Some(meant) => bad_literal::near(&what, text, node.place, expected, &meant),
+                    None => bad_literal::literal(&what, text, node.place, expected),
+                });
                 None
             }
         }
@@ -197,7 +248,10 @@ impl Reader<'_> {
         let number = literal::count(text, least, most);
         if number.is_none() {
             let expected = format!("a whole number from {least} to {most}");
-            self.report(bad_literal::literal(&what, text, node.place, &expected));
+            self.report(match near::count(text, least, most) {
+                Some(meant) => bad_literal::near(&what, text, node.place, &expected, &meant),
+                None => bad_literal::literal(&what, text, node.place, &expected),
+            });
         }
         number.map(|number| Located::new(number, node.place))
     }

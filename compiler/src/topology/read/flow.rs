@@ -12,7 +12,7 @@ use crate::{
     topology::{
         Flow, Guide, TableDefault,
         language::{self, names},
-        literal,
+        literal, near,
     },
 };
 
@@ -30,7 +30,9 @@ impl Reader<'_> {
             key: fields.get("key").and_then(|(node, what)| self.key(node, what)),
             guide: fields.get("guide").and_then(|(node, what)| self.guide(node, what)),
             from_clients: self.choice(fields.get("from"), &[("clients", ())]).map(|from| from.place),
-            max_record: self.literal(fields.get("max_record"), record_size).map_or(MAX_RECORD, |size| size.value),
+            max_record: self
+                .near(fields.get("max_record"), record_size, near::size)
+                .map_or(MAX_RECORD, |size| size.value),
         })
     }
 
@@ -56,7 +58,7 @@ impl Reader<'_> {
             self.report(crate::check::unknown_field::field("separator", separator.key_place, &fields.owner, &[rule]));
         }
         let rule = match rule {
-            "json" => KeyRule::Json(self.literal(fields.get("json"), json_pointer)?.value),
+            "json" => KeyRule::Json(self.near(fields.get("json"), json_pointer, near::json_pointer)?.value),
             "column" => KeyRule::Column {
                 number: self.count(fields.get("column"), 1, u64::from(u32::MAX))?.value as u32,
                 separator: match fields.get("separator") {

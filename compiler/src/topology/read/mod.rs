@@ -5,17 +5,18 @@ mod fields;
 mod flow;
 mod stage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use self::fields::{Fields, Reader};
+use self::fields::{Fields, Reader, is_field_of, lacks_blank, misspellings};
 use super::{
     DEFAULT_NAMESPACE, Ends, Namespace, Topology,
     language::{self, names},
     literal,
     merge::{Removed, merge},
+    near,
 };
 use crate::{
-    check::{many_namespaces, syntax, wrong_kind},
+    check::{many_namespaces, syntax, unknown_field, wrong_kind},
     diagnostic::Diagnostics,
     source::{
         Located, Place,
@@ -58,7 +59,7 @@ impl FileOutline {
 
 /// Finds the namespaces of a file. `None` if it isn't a map.
 pub fn outline(tree: &Node, removed: &Removed, diagnostics: &mut Diagnostics) -> Option<FileOutline> {
-    let mut reader = Reader { diagnostics, removed, has_holes: false };
+    let mut reader = Reader { diagnostics, removed, has_holes: false, told: BTreeSet::new() };
     let owner = "the topology".to_owned();
     let Shape::Map(entries) = &tree.shape else {
         reader.report(match tree.shape {
@@ -91,10 +92,19 @@ pub fn outline(tree: &Node, removed: &Removed, diagnostics: &mut Diagnostics) ->
     }
     let declares_namespaces = !declared.is_empty();
     let has_holes = reader.has_holes;
+    let meant = misspellings(base.entries(), &names(language::TOP));
     if let Shape::Map(entries) = &mut base.shape {
+        rename(entries, meant);
         entries.retain(|entry| entry.key != "namespaces");
     }
     Some(FileOutline { base, removed: removed.clone(), name, namespaces, declares_namespaces, has_holes })
+}
+
+/// Spells fields as they were meant.
+fn rename(entries: &mut [Entry], meant: Vec<(String, String)>) {
+    for (field, written) in meant {
+        entries.iter_mut().filter(|entry| entry.key == written).for_each(|entry| entry.key.clone_from(&field));
+    }
 }
 
 /// Reads the topology with one of its namespaces merged in.
@@ -105,7 +115,7 @@ pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diag
     if let Some(changes) = changes {
         tree = merge(tree, changes.clone(), &mut removed);
     }
-    let mut reader = Reader { diagnostics, removed: &removed, has_holes: outline.has_holes };
+    let mut reader = Reader { diagnostics, removed: &removed, has_holes: outline.has_holes, told: BTreeSet::new() };
     let top = Fields::new(&tree, "the topology".to_owned(), outline.name.place);
     let mut topology = Topology {
         name: outline.name.clone(),
@@ -147,9 +157,10 @@ impl Reader<'_> {
             local: local.is_some_and(|local| local.value),
             ports: ports.map(|ports| ports.map(|port| port as u16)),
         };
-        let changes =
-            entry.value.entries().iter().filter(|change| !names(language::OWN).contains(&change.key.as_str()));
-        let changes = Node { shape: Shape::Map(changes.cloned().collect()), place: entry.value.place };
+        let mut changes = entry.value.entries().to_vec();
+        rename(&mut changes, misspellings(entry.value.entries(), &known));
+        changes.retain(|change| !names(language::OWN).contains(&change.key.as_str()));
+        let changes = Node { shape: Shape::Map(changes), place: entry.value.place };
         Some((namespace, Some(changes)))
     }
 
@@ -162,6 +173,14 @@ impl Reader<'_> {
     ) -> BTreeMap<String, T> {
         let mut all = BTreeMap::new();
         for entry in self.named(top.get(field), kind) {
+            if is_field_of(kind, entry) {
+                self.report_hole(unknown_field::not_indented(&entry.key, entry.key_place, kind));
+                continue;
+            }
+            if lacks_blank(entry) {
+                self.has_holes = true;
+                continue;
+            }
             let owner = format!("{kind} `{}`", entry.key);
             match read(self, owner, entry.key_place, &entry.value) {
                 Some(value) => drop(all.insert(entry.key.clone(), value)),
@@ -175,6 +194,7 @@ impl Reader<'_> {
         let Some((node, what)) = top.get("defaults") else { return IDLE_TIMEOUT };
         let place = top.entry("defaults").map_or(Place::default(), |entry| entry.key_place);
         let Some(defaults) = self.fields(node, what, place, &names(language::DEFAULTS)) else { return IDLE_TIMEOUT };
-        self.literal(defaults.get("idle_timeout"), literal::duration).map_or(IDLE_TIMEOUT, |timeout| timeout.value)
+        self.near(defaults.get("idle_timeout"), literal::duration, near::duration)
+            .map_or(IDLE_TIMEOUT, |timeout| timeout.value)
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     topology::{
         Input, Limits, Restart, Stage, Stop,
         language::{self, names},
-        literal,
+        literal, near,
     },
 };
 
@@ -27,6 +27,9 @@ const SPREADS: [(&str, Spread); 3] = [("any", Spread::Any), ("key", Spread::Key)
 const POLICIES: [(&str, RestartPolicy); 3] =
     [("always", RestartPolicy::Always), ("on-failure", RestartPolicy::OnFailure), ("never", RestartPolicy::Never)];
 const SPEAKS: [(&str, Speaks); 3] = [("sdk", Speaks::Sdk), ("lines", Speaks::Lines), ("ack", Speaks::Ack)];
+
+/// What people write into `on` who don't mean a server of that name.
+const WORDS_FOR_ALL: [&str; 9] = ["*", "all", "any", "every", "false", "no", "on", "true", "yes"];
 
 impl Reader<'_> {
     pub fn stage(&mut self, owner: String, place: Place, node: &Node) -> Option<Stage> {
@@ -114,6 +117,12 @@ impl Reader<'_> {
 
     fn on(&mut self, fields: &Fields<'_>) -> Option<Located<Vec<Located<String>>>> {
         let (node, what) = fields.get("on")?;
+        if let Shape::Scalar(word) = &node.shape
+            && WORDS_FOR_ALL.contains(&word.to_lowercase().as_str())
+        {
+            self.report_hole(wrong_kind::everywhere(node, &what));
+            return None;
+        }
         let names = self.texts(node, &what, "servers or labels")?;
         if names.is_empty() {
             self.report_hole(missing_field::empty_on(&what, node.place));
@@ -124,7 +133,7 @@ impl Reader<'_> {
     fn environment(&mut self, fields: &Fields<'_>) -> BTreeMap<String, Located<String>> {
         let Some((node, what)) = fields.get("env") else { return BTreeMap::new() };
         let Shape::Map(entries) = &node.shape else {
-            self.report(wrong_kind::value(node, &what, "a map from variables to values"));
+            self.report(wrong_kind::variables(node, &what));
             return BTreeMap::new();
         };
         let mut variables = BTreeMap::new();
@@ -154,9 +163,9 @@ impl Reader<'_> {
         };
         Restart {
             policy: self.choice(fields.get("policy"), &POLICIES).map(|policy| policy.value),
-            backoff: self.literal(fields.get("backoff"), literal::duration).map(|backoff| backoff.value),
+            backoff: self.near(fields.get("backoff"), literal::duration, near::duration).map(|backoff| backoff.value),
             max: self.count(fields.get("max"), 1, u64::from(u32::MAX)).map(|max| max.value as u32),
-            window: self.literal(fields.get("window"), positive_duration).map(|window| window.value),
+            window: self.near(fields.get("window"), positive_duration, near::duration).map(|window| window.value),
         }
     }
 
@@ -164,15 +173,15 @@ impl Reader<'_> {
         let Some((node, what)) = fields.get("stop") else { return Stop::default() };
         let Some(fields) = self.fields(node, what, node.place, &names(language::STOP)) else { return Stop::default() };
         Stop {
-            signal: self.literal(fields.get("signal"), literal::signal).map(|signal| signal.value),
-            grace: self.literal(fields.get("grace"), literal::duration).map(|grace| grace.value),
+            signal: self.near(fields.get("signal"), literal::signal, near::signal).map(|signal| signal.value),
+            grace: self.near(fields.get("grace"), literal::duration, near::duration).map(|grace| grace.value),
         }
     }
 
     fn ready(&mut self, fields: &Fields<'_>) -> u64 {
         let timeout = fields.get("ready").and_then(|(node, what)| {
             let fields = self.fields(node, what, node.place, &names(language::READY))?;
-            self.literal(fields.get("timeout"), positive_duration)
+            self.near(fields.get("timeout"), positive_duration, near::duration)
         });
         timeout.map_or(READY_TIMEOUT, |timeout| timeout.value)
     }
@@ -182,7 +191,7 @@ impl Reader<'_> {
         let place = fields.entry("alive")?.key_place;
         let alive = self.fields(node, what, place, &names(language::ALIVE))?;
         let within = self.required(&alive, "within", "alive: {within: 30s}");
-        let within = self.literal(within, positive_duration)?.value;
+        let within = self.near(within, positive_duration, near::duration)?.value;
         let then = self.choice(alive.get("then"), &[("report", Stalled::Report), ("restart", Stalled::Restart)]);
         Some(Located::new(Alive { within, then: then.map(|then| then.value).unwrap_or_default() }, place))
     }
@@ -194,8 +203,8 @@ impl Reader<'_> {
         };
         Limits {
             nofile: self.count(fields.get("nofile"), 16, 1 << 30).map(|nofile| nofile.value),
-            memory: self.literal(fields.get("memory"), literal::size),
-            cpu: self.literal(fields.get("cpu"), literal::millionths),
+            memory: self.near(fields.get("memory"), literal::size, near::size),
+            cpu: self.near(fields.get("cpu"), literal::millionths, near::decimal),
         }
     }
 }
