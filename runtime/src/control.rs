@@ -61,6 +61,18 @@ pub enum Command {
         /// Whether to close.
         closed: bool,
     },
+    /// Keep these portals and sources from delivering and sending until they are resumed, whatever else opens gates.
+    Pause {
+        /// Portals, and stages that are sources; `None` for all, also those that a later plan brings.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        names: Option<Vec<String>>,
+    },
+    /// Take a pause back.
+    Resume {
+        /// As in [`Command::Pause`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        names: Option<Vec<String>>,
+    },
     /// No more input will come to this stage.
     Finish {
         /// Its name.
@@ -221,6 +233,12 @@ pub struct ProcessStatus {
     pub ended: Option<Ended>,
     /// Whether it has said that its gate is closed.
     pub gate_closed: bool,
+    /// For how long its gate has been closed. Milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gated_for: Option<u64>,
+    /// Whether a person has paused it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// Whether it has sent all its output after `Finish`.
     pub finish_done: bool,
     /// What its counters page says.

@@ -185,6 +185,8 @@ mod tests {
             failures: 0,
             ended: None,
             gate_closed: false,
+            gated_for: None,
+            paused: false,
             finish_done: false,
             entries,
             log: "log".into(),

@@ -9,7 +9,7 @@
 //! <root>/.waldo/                          beside the topology, and stays
 //!     build/<namespace>/                  what was compiled
 //!     <namespace>/{generation, live.json}    the plan that is live, and its number
-//!     <namespace>/<server>/{state/<process>/, spool/<portal>/, log/<process>.log}
+//!     <namespace>/<server>/{state/<process>/, spool/<portal>/, log/<process>.log, paused.json}
 //! ```
 //!
 //! `<run>` is `$WALDO_RUN_DIR`, else `/run/waldo` for root, else `$XDG_RUNTIME_DIR/waldo`, else `/tmp/waldo-<uid>`.
@@ -189,6 +189,14 @@ impl Paths {
         Ok(())
     }
 
+    /// Forgets what a person has paused, on all servers that ever ran here: with what runs that ends, too.
+    pub fn forget_pauses(&self) {
+        for server in fs::read_dir(&self.kept).into_iter().flatten().flatten() {
+            // What isn't there needs no forgetting.
+            let _ = fs::remove_file(server.path().join("paused.json"));
+        }
+    }
+
     /// The servers that have a run directory now, in order of their names.
     pub fn servers_running(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(&self.run) else { return Vec::new() };
@@ -295,6 +303,11 @@ impl ServerPaths {
     /// What a process of this server is known by, whoever started it.
     pub fn marks(&self) -> Marks<'_> {
         Marks { run: &self.run, state: &self.states }
+    }
+
+    /// What a person has paused.
+    pub fn paused(&self) -> PathBuf {
+        self.kept.join("paused.json")
     }
 
     /// Where a portal keeps its spool.

@@ -136,6 +136,8 @@ mod tests {
             failures,
             ended: Some(Ended::Status(1)),
             gate_closed: false,
+            gated_for: None,
+            paused: false,
             finish_done: false,
             entries,
             log: format!("log/{name}.log").into(),

@@ -32,6 +32,7 @@ use super::{
     logs,
     machine::{Effect, Event, Machine},
     owners,
+    pause::Paused,
     spawn::Spawner,
     state::{Ended, Moment, Phase, Process, ProcessIndex, State},
 };
@@ -72,6 +73,8 @@ pub struct Driver {
     stops: UnixStream,
     /// Whether the launcher stops when the command that started it ends.
     attached: bool,
+    /// What a person holds.
+    paused: Paused,
     /// Whether nobody leads, so that the sources are for this launcher to start.
     alone: bool,
     manager: ServiceManager,
@@ -117,7 +120,12 @@ impl Driver {
         for (process, page) in server.processes.iter().zip(&pages) {
             idle.watch(&process.name, page.clone());
         }
-        let processes: Vec<Process> = server.processes.iter().map(Process::new).collect();
+        let mut processes: Vec<Process> = server.processes.iter().map(Process::new).collect();
+        let paused =
+            Paused::read(&places.paused()).map_err(LaunchError::io(format!("read {}", places.paused().display())))?;
+        for index in paused.among(&processes) {
+            processes[index.0].paused = true;
+        }
         let of_all_servers = plan.servers.values().flat_map(|server| &server.processes);
         let longest_grace = of_all_servers.map(|process| process.stop.grace).max().unwrap_or(0);
         let processes_socket = listen(places.processes())?;
@@ -150,6 +158,7 @@ impl Driver {
             ends: signals(&[SIGCHLD])?,
             stops: signals(&[SIGTERM, SIGINT, SIGHUP])?,
             attached: options.attached,
+            paused,
             alone: options.alone,
             manager: ServiceManager::of_this_process(),
             asked_to_stop: false,
@@ -294,6 +303,8 @@ impl Driver {
     fn start(&mut self, process: ProcessIndex, incarnation: u64) -> Event {
         let plan = &self.plans[process.0];
         self.pages[process.0].begin_incarnation(incarnation);
+        // A portal that comes back must not deliver before it can be told not to.
+        self.pages[process.0].set_gate(self.machine.is_to_be_gated(process));
         match self.spawner.start(plan, incarnation) {
             Ok(pid) => {
                 self.note(&format!("{}: started as process {pid}, incarnation {incarnation}", plan.name));
@@ -413,6 +424,8 @@ impl Driver {
             }
             Command::StartSources => Event::StartSources,
             Command::Gate { closed } => Event::Gate { closed },
+            Command::Pause { names } => return self.pause(names.as_deref(), true),
+            Command::Resume { names } => return self.pause(names.as_deref(), false),
             Command::Finish { stage } => Event::Finish { stage },
             Command::StopStages => Event::StopStages,
             Command::Stop { now } => {
@@ -422,6 +435,20 @@ impl Driver {
         };
         self.note(&format!("asked for: {event:?}"));
         self.take_in(event);
+        Answer::Accepted
+    }
+
+    /// Pauses or resumes; what holds is kept before it is done, so that it outlives this launcher.
+    fn pause(&mut self, names: Option<&[String]>, paused: bool) -> Answer {
+        let next = self.paused.with(names, paused);
+        let file = self.places.paused();
+        if let Err(error) = next.write(&file) {
+            return Answer::Refused(format!("{} can't be written: {error}", file.display()));
+        }
+        let said = names.map_or_else(|| "everything".to_owned(), |names| names.join(", "));
+        self.note(&format!("{} {said}", if paused { "paused" } else { "resumed" }));
+        self.paused = next;
+        self.take_in(Event::Pause { paused: self.paused.among(self.machine.processes()) });
         Answer::Accepted
     }
 
@@ -508,6 +535,8 @@ impl Driver {
             failures: process.failures,
             ended: process.ended.clone(),
             gate_closed: process.gate_closed,
+            gated_for: process.gate_closed.then(|| self.now().saturating_sub(process.gated_at)),
+            paused: process.paused,
             finish_done: process.finish == super::Finish::Done,
             entries: page.entries(),
             log: self.places.log(&process.name),

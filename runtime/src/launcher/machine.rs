@@ -69,6 +69,11 @@ pub enum Event {
         /// Whether to close.
         closed: bool,
     },
+    /// These portals and sources are paused, whoever else wants their gates open; all others aren't.
+    Pause {
+        /// Which.
+        paused: Vec<ProcessIndex>,
+    },
     /// No more input will come to this stage.
     Finish {
         /// Its name.
@@ -182,6 +187,7 @@ impl Machine {
                 }
             }
             Event::Gate { closed } => self.gate(closed),
+            Event::Pause { paused } => self.pause(&paused),
             Event::Finish { stage } => self.finish(&stage),
             Event::StopStages => self.begin_stop(now),
             Event::Stop { now: false } => {
@@ -290,7 +296,7 @@ impl Machine {
                 if let State::Starting { pid, .. } = process.state {
                     process.state = State::Ready { pid, since: now };
                     process.heartbeat.1 = now;
-                    if self.gate_closed && process.role != Role::Stage {
+                    if self.is_to_be_gated(index) {
                         self.tell(index, ToProcess::gate(true));
                     }
                     if self.processes[index.0].finish == Finish::Asked {
@@ -298,7 +304,12 @@ impl Machine {
                     }
                 }
             }
-            FromProcess::Gate { closed } => process.gate_closed = closed,
+            FromProcess::Gate { closed } => {
+                if closed && !process.gate_closed {
+                    process.gated_at = now;
+                }
+                process.gate_closed = closed;
+            }
             FromProcess::Finished => process.finish = Finish::Done,
             FromProcess::Trouble { text } => process.trouble = Some(text),
             // Answers of a rollout; this machine asks for none.
@@ -382,12 +393,30 @@ impl Machine {
         }
     }
 
+    /// Whether a process's gate is to be closed, also from its start on.
+    pub fn is_to_be_gated(&self, index: ProcessIndex) -> bool {
+        let process = &self.processes[index.0];
+        process.role != Role::Stage && (self.gate_closed || process.paused)
+    }
+
     fn gate(&mut self, closed: bool) {
         self.gate_closed = closed;
-        for index in 0..self.processes.len() {
-            let process = &self.processes[index];
+        for index in (0..self.processes.len()).map(ProcessIndex) {
+            let process = &self.processes[index.0];
             if process.role != Role::Stage && matches!(process.state, State::Ready { .. }) {
-                self.tell(ProcessIndex(index), ToProcess::gate(closed));
+                let closed = self.is_to_be_gated(index);
+                self.tell(index, ToProcess::gate(closed));
+            }
+        }
+    }
+
+    fn pause(&mut self, paused: &[ProcessIndex]) {
+        for index in (0..self.processes.len()).map(ProcessIndex) {
+            let before = self.is_to_be_gated(index);
+            self.processes[index.0].paused = paused.contains(&index);
+            let closed = self.is_to_be_gated(index);
+            if closed != before && matches!(self.processes[index.0].state, State::Ready { .. }) {
+                self.tell(index, ToProcess::gate(closed));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The launcher: one process for each server, which starts that server's processes, watches them and ends them.
 //!
 //! `machine` decides, `driver` does; `prepare` sets the run directory up, `leftovers` clears what an earlier launcher
-//! left behind, `spawn` starts one process, `logs` keeps logs small, `lines` reads and writes the sockets.
+//! left behind, `spawn` starts one process, `pause` is what a person holds, `logs` keeps logs small, `lines` reads and writes the sockets.
 
 mod driver;
 mod leftovers;
@@ -10,6 +10,7 @@ mod lines;
 mod logs;
 mod machine;
 mod owners;
+mod pause;
 mod prepare;
 mod spawn;
 mod state;
@@ -22,6 +23,7 @@ pub use leftovers::{Leftovers, clear as clear_leftovers};
 pub use limits::Limits;
 pub use logs::last_lines;
 pub use machine::{Effect, Event, Machine};
+pub use pause::Paused;
 pub use spawn::resolve_program;
 pub use state::{Ended, Finish, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
 

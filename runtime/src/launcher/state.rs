@@ -239,6 +239,10 @@ pub struct Process {
     pub connected: bool,
     /// What it said last of its gate.
     pub gate_closed: bool,
+    /// When it said last that its gate is closed, having been open.
+    pub gated_at: Moment,
+    /// Whether a person has paused it: then its gate is closed whatever else wants it open.
+    pub paused: bool,
     /// Whether no more input will come.
     pub finish: Finish,
     /// How it ended last.
@@ -272,6 +276,8 @@ impl Process {
             restarted: VecDeque::new(),
             connected: false,
             gate_closed: false,
+            gated_at: 0,
+            paused: false,
             finish: Finish::Open,
             ended: None,
             trouble: None,

@@ -342,12 +342,12 @@ impl Page {
         heartbeat.store(heartbeat.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// Whether the process has said that its gate is closed.
+    /// Whether the process has said that its gate is closed; before it runs, whether it is to begin with a closed one.
     pub fn gate_closed(&self) -> bool {
         self.map.head().gate.load(Ordering::Acquire) != 0
     }
 
-    /// Says whether the gate is closed.
+    /// Says whether the gate is closed: the process itself, or its launcher before it starts it.
     pub fn set_gate(&self, closed: bool) {
         self.map.head().gate.store(u64::from(closed), Ordering::Release);
     }

@@ -36,6 +36,8 @@ fn process(name: &str, role: Role, policy: RestartPolicy) -> Process {
         restarted: std::collections::VecDeque::new(),
         connected: false,
         gate_closed: false,
+        gated_at: 0,
+        paused: false,
         finish: Finish::Open,
         ended: None,
         trouble: None,
@@ -347,6 +349,25 @@ fn a_gate_is_told_to_sources_and_portals_and_to_those_that_come_back() {
     server.becomes_ready(FEED, 20, [tell(FEED, CLOSE)]);
     let open = ToProcess::gate(false);
     server.on(Event::Gate { closed: false }, [tell(RELAY, open.clone()), tell(FEED, open)]);
+}
+
+#[test]
+fn what_is_paused_is_opened_by_nothing_but_a_resume_and_begins_with_a_closed_gate() {
+    let open = || ToProcess::gate(false);
+    let mut server = Server::flowing();
+    server.on(Event::Pause { paused: vec![RELAY] }, [tell(RELAY, CLOSE)]);
+    server.on(Event::Pause { paused: vec![RELAY] }, []);
+    assert!(server.machine.is_to_be_gated(RELAY) && !server.machine.is_to_be_gated(FEED));
+    server.ends(RELAY, Ended::Status(1), [start(RELAY, 2)]);
+    assert!(server.machine.is_to_be_gated(RELAY), "also while it is being started");
+    server.becomes_ready(RELAY, 20, [tell(RELAY, CLOSE)]);
+    server.on(Event::Gate { closed: true }, [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
+    server.on(Event::Gate { closed: false }, [tell(RELAY, CLOSE), tell(FEED, open())]);
+    server.on(Event::Gate { closed: true }, [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
+    server.on(Event::Pause { paused: vec![] }, []);
+    server.on(Event::Gate { closed: false }, [tell(RELAY, open()), tell(FEED, open())]);
+    server.on(Event::Pause { paused: vec![RELAY, SCORE, FEED] }, [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
+    server.on(Event::Pause { paused: vec![FEED] }, [tell(RELAY, open())]);
 }
 
 #[test]
