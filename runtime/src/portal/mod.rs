@@ -40,6 +40,7 @@ use transition::{Asked, UnderWay};
 use waldo_sdk::{
     Result,
     control::{FromProcess, ToProcess},
+    exit,
     guide::Guide,
     outbox::Links,
     outlet::Outlet,
@@ -89,6 +90,9 @@ struct Portal {
 /// Runs the portal that the launcher started this process for, until it is asked to stop.
 pub fn run() -> Result<()> {
     let (placed, incarnation) = from_environment()?;
+    let page = placed.place.page(&placed.place.process);
+    let page = Page::open(&page).map_err(io(format!("open {}", page.display())))?;
+    exit::tell(&page, incarnation);
     run_at(placed, incarnation, &catch_termination(&[])?)
 }
 

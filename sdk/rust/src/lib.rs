@@ -5,8 +5,10 @@
 
 pub mod ack;
 mod batch;
+mod connection;
 pub mod control;
 mod error;
+pub mod exit;
 pub mod guide;
 pub mod inbox;
 mod key;

@@ -79,6 +79,8 @@ struct Head {
     heartbeat: AtomicU64,
     gate: AtomicU64,
     stage: AtomicU64,
+    exit_status: AtomicU64,
+    exited: AtomicU64,
 }
 
 #[repr(C)]
@@ -342,6 +344,20 @@ impl Page {
         heartbeat.store(heartbeat.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
+    /// With which status this incarnation has exited, if it said so; one that is killed says nothing.
+    pub fn exit_status(&self, incarnation: u64) -> Option<i32> {
+        let head = self.map.head();
+        let exited = head.exited.load(Ordering::Acquire) == incarnation;
+        exited.then(|| head.exit_status.load(Ordering::Acquire) as i32)
+    }
+
+    /// Says that this incarnation exits with this status.
+    pub fn set_exit_status(&self, incarnation: u64, status: i32) {
+        let head = self.map.head();
+        head.exit_status.store(u64::from(status.cast_unsigned()), Ordering::Release);
+        head.exited.store(incarnation, Ordering::Release);
+    }
+
     /// Whether the process has said that its gate is closed; before it runs, whether it is to begin with a closed one.
     pub fn gate_closed(&self) -> bool {
         self.map.head().gate.load(Ordering::Acquire) != 0
@@ -429,6 +445,17 @@ mod tests {
         assert!(page.slot(Kind::Sent, "a>c").is_err());
         let page = Page::create(&directory.path().join("other"), 1).unwrap();
         assert!(page.slot(Kind::Sent, &"x".repeat(MAX_NAME + 1)).is_err());
+    }
+
+    #[test]
+    fn an_exit_status_is_that_of_one_incarnation() {
+        let directory = tempfile::tempdir().unwrap();
+        let page = Page::create(&directory.path().join("page"), 1).unwrap();
+        assert_eq!(page.exit_status(1), None);
+        page.set_exit_status(1, 0);
+        assert_eq!((page.exit_status(1), page.exit_status(2)), (Some(0), None));
+        page.set_exit_status(2, 101);
+        assert_eq!((page.exit_status(1), page.exit_status(2)), (None, Some(101)));
     }
 
     #[test]

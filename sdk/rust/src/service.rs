@@ -5,12 +5,7 @@
 //! adopts a new wiring, whatever the program is at; the program's thread sees it when it next sends or receives.
 
 use std::{
-    io::{self, Read, Write},
-    os::{
-        fd::{AsFd, AsRawFd},
-        unix::net::UnixStream,
-    },
-    path::PathBuf,
+    os::fd::{AsFd, AsRawFd},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -23,8 +18,9 @@ use nix::{
     sys::eventfd::{EfdFlags, EventFd},
 };
 
+pub use crate::connection::Control;
 use crate::{
-    control::{Envelope, FromProcess, ToProcess},
+    control::{FromProcess, ToProcess},
     error::{Error, Result},
     guide::Guide,
     outbox::Outbox,
@@ -38,10 +34,6 @@ use zmq::Context;
 const BATCH_WAITS: Duration = Duration::from_millis(1);
 /// How often the service looks while there is nothing to tend.
 const QUIET: Duration = Duration::from_millis(50);
-/// How long it waits before it connects to a launcher that is away again.
-const RECONNECT: Duration = Duration::from_millis(200);
-/// A line of control that is longer ends the connection. Bytes.
-const LONGEST_LINE: usize = 1 << 20;
 
 /// What the program's thread and the service share.
 pub struct Shared {
@@ -172,140 +164,6 @@ impl Shared {
     /// What went wrong in the service, once.
     pub fn take_failure(&self) -> Option<Error> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// The connection to the launcher. Reads whole messages, without ever waiting.
-pub struct Control {
-    path: PathBuf,
-    process: String,
-    generation: u64,
-    incarnation: u64,
-    stream: Option<UnixStream>,
-    tried: Option<Instant>,
-    received: Vec<u8>,
-    ready: bool,
-    flushed: bool,
-}
-
-impl Control {
-    /// A connection to be made to the launcher's socket at `path`.
-    pub fn new(path: PathBuf, process: String, generation: u64, incarnation: u64) -> Self {
-        Self {
-            path,
-            process,
-            generation,
-            incarnation,
-            stream: None,
-            tried: None,
-            received: Vec::new(),
-            ready: false,
-            flushed: false,
-        }
-    }
-
-    /// The generation that the process lives by.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// Connects if there is no connection and the last try was long enough ago.
-    pub fn connect(&mut self, now: Instant) {
-        if self.stream.is_some() || self.tried.is_some_and(|at| now.duration_since(at) < RECONNECT) {
-            return;
-        }
-        self.tried = Some(now);
-        let Ok(stream) = UnixStream::connect(&self.path) else { return };
-        if stream.set_nonblocking(true).is_err() {
-            return;
-        }
-        self.received.clear();
-        self.stream = Some(stream);
-        self.say(FromProcess::Hello {
-            process: self.process.clone(),
-            pid: nix::unistd::getpid().as_raw(),
-            ready: self.ready,
-        });
-        if self.ready {
-            self.say(FromProcess::Ready);
-        }
-        if self.flushed {
-            self.say(FromProcess::Flushed { generation: self.generation });
-        }
-    }
-
-    /// Says that the process is ready, now and after every reconnection.
-    pub fn say_ready(&mut self) {
-        self.ready = true;
-        self.say(FromProcess::Ready);
-    }
-
-    /// Says that the process lives by another generation's plan from now on.
-    pub fn say_adopted(&mut self, generation: u64) {
-        if generation != self.generation {
-            self.generation = generation;
-            self.flushed = false;
-        }
-        self.say(FromProcess::Adopted { generation });
-        if self.flushed {
-            self.say(FromProcess::Flushed { generation });
-        }
-    }
-
-    /// Whether it has been said that what was sent by older guides has receipts.
-    pub fn is_flushed(&self) -> bool {
-        self.flushed
-    }
-
-    /// Says that what was sent by older guides has receipts, now and after every reconnection.
-    pub fn say_flushed(&mut self) {
-        self.flushed = true;
-        self.say(FromProcess::Flushed { generation: self.generation });
-    }
-
-    /// Says something. If the launcher is away it isn't heard; the page says what matters then.
-    pub fn say(&mut self, message: FromProcess) {
-        let Some(stream) = &mut self.stream else { return };
-        let envelope = Envelope { generation: self.generation, incarnation: self.incarnation, message };
-        let Ok(mut line) = serde_json::to_vec(&envelope) else { return };
-        line.push(b'\n');
-        // A socket buffer holds thousands of these; one that is full belongs to a launcher that doesn't listen.
-        if stream.write_all(&line).is_err() {
-            self.stream = None;
-        }
-    }
-
-    /// What the launcher has said since the last time.
-    pub fn hear(&mut self) -> Vec<ToProcess> {
-        let mut heard = Vec::new();
-        let Some(stream) = &mut self.stream else { return heard };
-        let mut buffer = [0; 4096];
-        let alive = loop {
-            match stream.read(&mut buffer) {
-                Ok(0) => break false,
-                Ok(count) => self.received.extend_from_slice(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break false,
-            }
-        };
-        while let Some(end) = self.received.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.received.drain(..=end).collect();
-            if let Ok(envelope) = serde_json::from_slice::<Envelope<ToProcess>>(&line)
-                && envelope.incarnation == self.incarnation
-            {
-                heard.push(envelope.message);
-            }
-        }
-        if !alive || self.received.len() > LONGEST_LINE {
-            self.stream = None;
-        }
-        heard
-    }
-
-    /// The connection, to poll.
-    pub fn stream(&self) -> Option<&UnixStream> {
-        self.stream.as_ref()
     }
 }
 

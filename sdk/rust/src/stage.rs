@@ -15,6 +15,7 @@ use zmq::{Context, POLLIN, POLLOUT, PollItem};
 use crate::{
     ack,
     error::{Error, Result},
+    exit,
     guide::Guide,
     inbox::{Inbox, Record},
     outbox::Outbox,
@@ -116,7 +117,9 @@ impl Stage {
     /// The same, for a process that the signals with these numbers ask to stop too, as SIGTERM does.
     pub fn open_stopped_by(signals: &[i32]) -> Result<Self> {
         let (placed, incarnation) = from_environment()?;
-        Self::open_with(placed.place, placed.wiring, incarnation, &catch_termination(signals)?)
+        let stage = Self::open_with(placed.place, placed.wiring, incarnation, &catch_termination(signals)?)?;
+        exit::tell(stage.page(), incarnation);
+        Ok(stage)
     }
 
     /// The same, with what the environment would say.
