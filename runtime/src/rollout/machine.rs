@@ -1,8 +1,10 @@
 //! What a deployer decides: (state, event) → effects. No clock, no file, no socket.
 //!
 //! ```text
-//! Prepare → Hold → Idle → (Drain → Hold → Idle) → Deciding ─commit→ AdoptPortals → Switch → Flush → HandOver → Settle → Release → Over
-//!    └────────┴──────┴────────────────┴──────────────┴─abort→ Aborting → Over
+//! Prepare → Hold → Idle → (Drain → HoldAgain → IdleAgain) → Deciding
+//!    └────────┴──────┴────────┴──────────┴───────────┴─────────┤ abort                  ┌→ GoBack
+//!                         Over ← Aborting ←────────────────────┤                        │
+//!                                       commit: AdoptPortals → Switch → Flush → HandOver → Settle → Release → Over
 //! ```
 //!
 //! In every phase each server that takes part is asked for one step; the next phase begins when all have done it. A
@@ -10,11 +12,20 @@
 //! takes too long, leads to [`Phase::Aborting`] before the decision. After it the rollout goes on: what was sent by the
 //! new guide must come to its place, and only then, with everything still holding, another rollout leads back
 //! ([`Outcome::GoBack`]).
+//!
+//! No step is asked for in two phases, and the phases come in the order of their steps: so an answer, or a question, that
+//! arrives late can't be taken for that of another phase.
+
+mod event;
 
 use std::path::PathBuf;
 
-use super::step::{Failure, Stage, Step, StepName};
-use crate::rollout::store::Decision;
+pub use event::{Effect, Event, Outcome, Reason};
+
+use super::{
+    step::{Failure, Stage, Step, StepName},
+    store::Decision,
+};
 
 /// A moment on the deployer's monotonic clock. Milliseconds.
 pub type Moment = u64;
@@ -49,6 +60,10 @@ pub enum Phase {
     Idle,
     /// Their portals deliver what nobody will want any more under the new plan.
     Drain,
+    /// After that they close their gates again.
+    HoldAgain,
+    /// And prove themselves idle again.
+    IdleAgain,
     /// The store is asked to take `commit`.
     Deciding,
     /// Portals live by the new plan.
@@ -69,106 +84,6 @@ pub enum Phase {
     Over,
 }
 
-/// How a rollout ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The new plan is live everywhere.
-    Done,
-    /// The old plan goes on, nothing has changed: why.
-    Aborted(Reason),
-    /// The new plan is in place, held, and doesn't work: the old one is to be rolled out on top. Why.
-    GoBack(Reason),
-    /// Servers are at different steps, and these don't answer or can't go on: who, and why.
-    Mixed(Vec<String>, Reason),
-}
-
-/// Why a rollout didn't come to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// A server can't do a step.
-    Failed {
-        /// Which.
-        server: String,
-        /// Which step.
-        step: StepName,
-        /// Why.
-        failure: Failure,
-    },
-    /// Servers take too long, or their launchers are away.
-    Late {
-        /// Which.
-        servers: Vec<String>,
-        /// For which step.
-        step: StepName,
-    },
-    /// Somebody has asked to stop.
-    Cancelled,
-    /// The decision had been taken by others: by a launcher whose deployer seemed to be gone.
-    OtherDecision,
-}
-
-/// Something that has happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Begin.
-    Begin,
-    /// A launcher says how it stands with a step.
-    Stands {
-        /// Which server's.
-        server: String,
-        /// For which generation.
-        generation: u64,
-        /// With which step.
-        step: StepName,
-        /// How.
-        stage: Stage,
-    },
-    /// A launcher has gone, and what it was asked for may not have been done.
-    Lost {
-        /// Which server's.
-        server: String,
-    },
-    /// It, or its successor, answers again.
-    Back {
-        /// Which server's.
-        server: String,
-    },
-    /// All servers together have nothing left of the flows that are drained.
-    Drained,
-    /// The store holds this decision.
-    Decided(Decision),
-    /// Somebody wants it to end.
-    Cancel,
-    /// Time has passed.
-    Tick,
-}
-
-/// Something to be done by the driver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Ask a launcher for a step.
-    Ask {
-        /// Which server's.
-        server: String,
-        /// Which.
-        step: Step,
-    },
-    /// See to it that this server has a launcher; answered by [`Event::Back`].
-    Revive {
-        /// Which server.
-        server: String,
-    },
-    /// Prove over all holding servers that nothing of these flows is under way or held; answered by [`Event::Drained`].
-    ProveDrained {
-        /// The flows.
-        flows: Vec<String>,
-    },
-    /// Ask the store; answered by [`Event::Decided`].
-    Decide(Decision),
-    /// It is over.
-    Finish(Outcome),
-}
-
 /// How long things may take. Milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -184,8 +99,19 @@ struct Server {
     asked: Option<StepName>,
     done: bool,
     lost: bool,
-    /// Whether it has ever been asked for anything, so that an abort concerns it.
-    involved: bool,
+    /// The furthest step that it was ever asked for, but for an abort, which concerns whom anything was asked of.
+    furthest: Option<StepName>,
+    /// What it waits for, as it said last.
+    working: Vec<String>,
+    /// What it said last that keeps it from doing the step.
+    trouble: Option<Failure>,
+}
+
+impl Server {
+    /// Whether it may have closed a gate.
+    fn may_hold(&self) -> bool {
+        self.furthest.is_some_and(|step| step > StepName::Prepare)
+    }
 }
 
 /// What a deployer knows, and how it goes on from there.
@@ -195,9 +121,14 @@ pub struct Machine {
     plan: PathBuf,
     digest: String,
     bounds: Bounds,
+    /// By name.
     servers: Vec<Server>,
     phase: Phase,
-    drained: bool,
+    begun: bool,
+    /// What to write if nobody has decided yet.
+    decision: Decision,
+    /// Whether a failure after the decision leads back.
+    may_go_back: bool,
     deadline: Moment,
     failed: Option<Reason>,
     effects: Vec<Effect>,
@@ -206,25 +137,49 @@ pub struct Machine {
 impl Machine {
     /// A rollout to a plan, kept in this file, as `generation`.
     pub fn new(generation: u64, plan: PathBuf, digest: String, parts: Vec<Part>, bounds: Bounds) -> Self {
-        let server = |part| Server { part, asked: None, done: false, lost: false, involved: false };
+        let server = |part| Server {
+            part,
+            asked: None,
+            done: false,
+            lost: false,
+            furthest: None,
+            working: Vec::new(),
+            trouble: None,
+        };
+        let mut servers: Vec<Server> = parts.into_iter().map(server).collect();
+        servers.sort_by(|one, other| one.part.server.cmp(&other.part.server));
         Self {
             generation,
             plan,
             digest,
             bounds,
-            servers: parts.into_iter().map(server).collect(),
+            servers,
             phase: Phase::Prepare,
-            drained: false,
+            begun: false,
+            decision: Decision::Commit,
+            may_go_back: true,
             deadline: Moment::MAX,
             failed: None,
             effects: Vec::new(),
         }
     }
 
-    /// Goes on with a rollout whose commit is on record, for a deployer that has gone: every step from the portals'
-    /// adoption on is asked for again.
+    /// Goes on with a rollout whose deployer has gone. If its commit is on record, every step from the portals' adoption
+    /// on is asked for again; if nothing is, it is aborted, as nobody knows any more whether all were idle.
     pub fn resume(generation: u64, plan: PathBuf, digest: String, parts: Vec<Part>, bounds: Bounds) -> Self {
-        Self { phase: Phase::Deciding, ..Self::new(generation, plan, digest, parts, bounds) }
+        let mut machine = Self::new(generation, plan, digest, parts, bounds);
+        machine.phase = Phase::Deciding;
+        machine.decision = Decision::Abort;
+        // Nobody knows which servers it had asked for what.
+        machine.servers.iter_mut().for_each(|server| server.furthest = Some(StepName::Idle));
+        machine
+    }
+
+    /// Goes on to the new plan whatever fails after the decision, as the way back is barred.
+    #[must_use]
+    pub fn without_way_back(mut self) -> Self {
+        self.may_go_back = false;
+        self
     }
 
     /// Where it stands.
@@ -244,35 +199,33 @@ impl Machine {
 
     /// Takes in an event; answers what is to be done about it, in order.
     pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+        if self.phase == Phase::Over {
+            return Vec::new();
+        }
         match event {
-            Event::Begin if self.phase == Phase::Deciding => self.enter(now, Phase::Deciding),
-            Event::Begin => self.enter(now, Phase::Prepare),
+            Event::Begin => {
+                if !std::mem::replace(&mut self.begun, true) {
+                    self.enter(now, self.phase);
+                }
+            }
             Event::Stands { server, generation, step, stage } => {
                 if generation == self.generation {
                     self.stands(now, &server, step, stage);
                 }
             }
-            Event::Lost { server } => {
-                if let Some(known) = self.server(&server)
-                    && !known.lost
-                {
-                    known.lost = true;
-                    self.effects.push(Effect::Revive { server });
-                }
-            }
+            Event::Lost { server } => self.lost(now, server),
             Event::Back { server } => self.back(&server),
             Event::Drained => {
                 if self.phase == Phase::Drain {
-                    self.drained = true;
-                    self.enter(now, Phase::Hold);
+                    self.enter(now, Phase::HoldAgain);
                 }
             }
             Event::Decided(decision) => self.decided(now, decision),
-            Event::Cancel => {
-                if self.phase < Phase::Deciding {
-                    self.fail(now, Reason::Cancelled);
-                }
-            }
+            Event::Cancel => match self.phase {
+                Phase::Aborting | Phase::Release | Phase::Over => {}
+                phase if phase < Phase::Deciding => self.fail(now, Reason::Cancelled),
+                _ => drop(self.failed.get_or_insert(Reason::Cancelled)),
+            },
             Event::Tick => {}
         }
         if self.deadline <= now {
@@ -281,8 +234,8 @@ impl Machine {
         std::mem::take(&mut self.effects)
     }
 
-    fn server(&mut self, name: &str) -> Option<&mut Server> {
-        self.servers.iter_mut().find(|server| server.part.server == name)
+    fn place(&self, name: &str) -> Option<usize> {
+        self.servers.binary_search_by(|server| server.part.server.as_str().cmp(name)).ok()
     }
 
     fn step(&self, phase: Phase, part: &Part) -> Option<Step> {
@@ -292,6 +245,8 @@ impl Machine {
             Phase::Hold => part.holds.then_some(Step::Hold),
             Phase::Idle => part.holds.then_some(Step::Idle),
             Phase::Drain => part.holds.then(|| Step::Drain { flows: part.drains.clone() }),
+            Phase::HoldAgain => part.holds.then_some(Step::HoldAgain),
+            Phase::IdleAgain => part.holds.then_some(Step::IdleAgain),
             Phase::AdoptPortals => changes(Step::AdoptPortals),
             Phase::Switch => changes(Step::Switch),
             Phase::Flush => changes(Step::Flush),
@@ -305,10 +260,16 @@ impl Machine {
 
     fn bound(&self, phase: Phase) -> u64 {
         match phase {
-            Phase::Prepare | Phase::Hold | Phase::AdoptPortals | Phase::Settle | Phase::Release | Phase::Aborting => {
-                SHORT
+            Phase::Prepare
+            | Phase::Hold
+            | Phase::HoldAgain
+            | Phase::AdoptPortals
+            | Phase::Settle
+            | Phase::Release
+            | Phase::Aborting => SHORT,
+            Phase::Idle | Phase::Drain | Phase::IdleAgain | Phase::Flush | Phase::HandOver => {
+                self.bounds.idle.saturating_add(GRACE)
             }
-            Phase::Idle | Phase::Drain | Phase::Flush | Phase::HandOver => self.bounds.idle.saturating_add(GRACE),
             Phase::Switch => self.bounds.switch.saturating_add(GRACE),
             Phase::Deciding | Phase::Over => Moment::MAX,
         }
@@ -320,23 +281,40 @@ impl Machine {
         for place in 0..self.servers.len() {
             let step = self.step(phase, &self.servers[place].part);
             let server = &mut self.servers[place];
-            let concerned = phase != Phase::Aborting || server.involved;
             server.asked = None;
             server.done = true;
-            if let (Some(step), true) = (step, concerned) {
+            server.working.clear();
+            server.trouble = None;
+            // An abort concerns who was asked for something. Who isn't there and holds nothing needn't hear of it.
+            let is_concerned = match phase {
+                Phase::Aborting => server.furthest.is_some() && (server.may_hold() || !server.lost),
+                _ => true,
+            };
+            if let (Some(step), true) = (step, is_concerned) {
                 server.asked = Some(step.name());
                 server.done = false;
-                server.involved = true;
                 if !server.lost {
-                    self.effects.push(Effect::Ask { server: server.part.server.clone(), step });
+                    self.ask(place, step);
                 }
             }
         }
         match phase {
-            Phase::Deciding => self.effects.push(Effect::Decide(Decision::Commit)),
+            Phase::Deciding => self.effects.push(Effect::Decide(self.decision)),
             Phase::Drain => self.effects.push(Effect::ProveDrained { flows: self.flows_to_drain() }),
             _ => self.go_on_if_done(now),
         }
+    }
+
+    fn ask(&mut self, place: usize, step: Step) {
+        let server = &mut self.servers[place];
+        if step != Step::Abort {
+            server.furthest = server.furthest.max(Some(step.name()));
+        }
+        self.effects.push(Effect::Ask { server: server.part.server.clone(), step });
+    }
+
+    fn drains(&self) -> bool {
+        self.servers.iter().any(|server| !server.part.drains.is_empty())
     }
 
     fn flows_to_drain(&self) -> Vec<String> {
@@ -349,38 +327,60 @@ impl Machine {
 
     fn stands(&mut self, now: Moment, name: &str, step: StepName, stage: Stage) {
         let phase = self.phase;
-        let Some(server) = self.server(name) else { return };
+        let renewed = now.saturating_add(self.bound(phase));
+        let Some(place) = self.place(name) else { return };
+        let server = &mut self.servers[place];
         if server.asked != Some(step) || server.done {
             return;
         }
         match stage {
-            Stage::Working(_) => {}
+            Stage::Working(waits_for) => {
+                // What is left of these can only grow less; but it may be much.
+                if matches!(phase, Phase::Flush | Phase::HandOver | Phase::Settle) && waits_for != server.working {
+                    self.deadline = renewed;
+                }
+                server.working = waits_for;
+                server.trouble = None;
+            }
             Stage::Done => {
                 server.done = true;
                 self.go_on_if_done(now);
             }
-            Stage::Failed(failure) => {
-                let reason = Reason::Failed { server: name.to_owned(), step, failure };
-                if phase < Phase::Deciding {
-                    self.fail(now, reason);
-                } else {
-                    // The others' records must come to their places all the same.
+            Stage::Failed(failure) => match phase {
+                // To go on without it would put records out of order. It may come to it yet.
+                Phase::AdoptPortals | Phase::Flush | Phase::HandOver | Phase::Settle => server.trouble = Some(failure),
+                // The others' records must come to their places all the same.
+                Phase::Switch | Phase::Release | Phase::Aborting => {
                     server.done = true;
-                    self.failed.get_or_insert(reason);
+                    self.failed.get_or_insert(Reason::Failed { server: name.to_owned(), step, failure });
                     self.go_on_if_done(now);
                 }
-            }
+                _ => self.fail(now, Reason::Failed { server: name.to_owned(), step, failure }),
+            },
+        }
+    }
+
+    fn lost(&mut self, now: Moment, name: String) {
+        let Some(place) = self.place(&name) else { return };
+        let server = &mut self.servers[place];
+        if std::mem::replace(&mut server.lost, true) {
+            return;
+        }
+        if self.phase == Phase::Aborting && !server.may_hold() {
+            server.done = true;
+            self.go_on_if_done(now);
+        } else {
+            self.effects.push(Effect::Revive { server: name });
         }
     }
 
     fn back(&mut self, name: &str) {
-        let phase = self.phase;
-        let Some(place) = self.servers.iter().position(|server| server.part.server == name) else { return };
-        let step = self.step(phase, &self.servers[place].part);
+        let Some(place) = self.place(name) else { return };
+        let step = self.step(self.phase, &self.servers[place].part);
         let server = &mut self.servers[place];
         server.lost = false;
-        if let (Some(step), false) = (step, server.done) {
-            self.effects.push(Effect::Ask { server: name.to_owned(), step });
+        if let (Some(step), false, true) = (step, server.done, self.begun) {
+            self.ask(place, step);
         }
     }
 
@@ -388,23 +388,23 @@ impl Machine {
         if !self.servers.iter().all(|server| server.done) {
             return;
         }
-        let drains = self.servers.iter().any(|server| !server.part.drains.is_empty());
         match self.phase {
             Phase::Prepare => self.enter(now, Phase::Hold),
             Phase::Hold => self.enter(now, Phase::Idle),
-            Phase::Idle if drains && !self.drained => self.enter(now, Phase::Drain),
-            Phase::Idle => self.enter(now, Phase::Deciding),
+            Phase::Idle if self.drains() => self.enter(now, Phase::Drain),
+            Phase::HoldAgain => self.enter(now, Phase::IdleAgain),
+            Phase::Idle | Phase::IdleAgain => self.enter(now, Phase::Deciding),
             Phase::AdoptPortals => self.enter(now, Phase::Switch),
             Phase::Switch => self.enter(now, Phase::Flush),
             Phase::Flush => self.enter(now, Phase::HandOver),
             Phase::HandOver => self.enter(now, Phase::Settle),
             // Still holding, so that the old plan can be put back on top.
-            Phase::Settle => match self.failed.take() {
+            Phase::Settle => match self.failed.take_if(|_| self.may_go_back) {
                 Some(reason) => self.finish(Outcome::GoBack(reason)),
                 None => self.enter(now, Phase::Release),
             },
             Phase::Release => match self.failed.take() {
-                Some(reason) => self.finish(Outcome::Mixed(Vec::new(), reason)),
+                Some(reason) => self.finish(Outcome::Unhealthy(reason)),
                 None => self.finish(Outcome::Done),
             },
             Phase::Aborting => {
@@ -426,7 +426,7 @@ impl Machine {
         }
     }
 
-    /// Before the decision: back.
+    /// Before the decision: back. Nobody else writes `commit`, so there is no need to wait for the store.
     fn fail(&mut self, now: Moment, reason: Reason) {
         self.failed.get_or_insert(reason);
         self.effects.push(Effect::Decide(Decision::Abort));
@@ -434,14 +434,29 @@ impl Machine {
     }
 
     fn late(&mut self, now: Moment) {
-        let servers: Vec<String> = self.waiting_for().into_iter().map(str::to_owned).collect();
-        let step = self.servers.iter().find_map(|server| if server.done { None } else { server.asked });
-        let step = step.unwrap_or(StepName::Drain);
-        let reason = Reason::Late { servers: servers.clone(), step };
+        let late = |server: &&Server| !server.done;
+        let mut servers: Vec<String> =
+            self.servers.iter().filter(late).map(|server| server.part.server.clone()).collect();
+        if servers.is_empty() {
+            // All have been asked to deliver, and together they haven't come to the end of it.
+            let draining = self.servers.iter().filter(|server| !server.part.drains.is_empty());
+            servers = draining.map(|server| server.part.server.clone()).collect();
+        }
+        let step = self.servers.iter().find(late).and_then(|server| server.asked).unwrap_or(StepName::Drain);
+        let in_trouble = self.servers.iter().filter(late).find_map(|server| {
+            let failure = server.trouble.clone()?;
+            Some(Reason::Failed { server: server.part.server.clone(), step, failure })
+        });
+        let reason = in_trouble.unwrap_or_else(|| Reason::Late { servers: servers.clone(), step });
         match self.phase {
-            Phase::Prepare | Phase::Hold | Phase::Idle | Phase::Drain => self.fail(now, reason),
-            Phase::Over => {}
-            _ => self.finish(Outcome::Mixed(servers, self.failed.clone().unwrap_or(reason))),
+            Phase::Prepare | Phase::Hold | Phase::Idle | Phase::Drain | Phase::HoldAgain | Phase::IdleAgain => {
+                self.fail(now, reason);
+            }
+            Phase::Deciding | Phase::Over => {}
+            _ => {
+                let reason = self.failed.take().unwrap_or(reason);
+                self.finish(Outcome::Mixed(servers, reason));
+            }
         }
     }
 
@@ -451,3 +466,6 @@ impl Machine {
         self.effects.push(Effect::Finish(outcome));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// One step of a rollout on one server. The deployer asks for the next one when every server that takes part has done
-/// the one before.
+/// the one before. Each may be asked for twice, and late.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Step {
@@ -25,6 +25,10 @@ pub enum Step {
         /// The flows.
         flows: Vec<String>,
     },
+    /// Once that is delivered everywhere: what [`Step::Hold`] says.
+    HoldAgain,
+    /// Then what [`Step::Idle`] says.
+    IdleAgain,
     /// Portals live by the new plan: new ones are started, holding; kept ones adopt it. From here on the rollout is
     /// decided.
     AdoptPortals,
@@ -42,7 +46,8 @@ pub enum Step {
     Abort,
 }
 
-/// A step without what it needs to know.
+/// A step without what it needs to know. Within a rollout, a launcher that has come further answers a step at once as done, and
+/// refuses to go on after [`StepName::Abort`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepName {
@@ -54,6 +59,10 @@ pub enum StepName {
     Idle,
     /// [`Step::Drain`].
     Drain,
+    /// [`Step::HoldAgain`].
+    HoldAgain,
+    /// [`Step::IdleAgain`].
+    IdleAgain,
     /// [`Step::AdoptPortals`].
     AdoptPortals,
     /// [`Step::Switch`].
@@ -78,6 +87,8 @@ impl Step {
             Self::Hold => StepName::Hold,
             Self::Idle => StepName::Idle,
             Self::Drain { .. } => StepName::Drain,
+            Self::HoldAgain => StepName::HoldAgain,
+            Self::IdleAgain => StepName::IdleAgain,
             Self::AdoptPortals => StepName::AdoptPortals,
             Self::Switch => StepName::Switch,
             Self::Flush => StepName::Flush,
@@ -96,6 +107,8 @@ impl fmt::Display for StepName {
             Self::Hold => "hold",
             Self::Idle => "idle",
             Self::Drain => "drain",
+            Self::HoldAgain => "hold again",
+            Self::IdleAgain => "idle again",
             Self::AdoptPortals => "adopt",
             Self::Switch => "switch",
             Self::Flush => "flush",

@@ -106,7 +106,7 @@ impl Store {
     /// # Errors
     /// If it can't be written.
     pub fn set_live(&self, generation: u64) -> Result<(), StoreError> {
-        self.put(&self.directory.join("live"), &generation)
+        put(&self.directory.join("live"), &generation)
     }
 
     /// The highest generation that anything was ever written for; 0 if there is none.
@@ -128,7 +128,7 @@ impl Store {
     /// # Errors
     /// If it can't be written.
     pub fn put_plan(&self, generation: u64, plan: &Plan) -> Result<(), StoreError> {
-        self.put(&self.plan_file(generation), plan)
+        put(&self.plan_file(generation), plan)
     }
 
     /// The plan of a generation.
@@ -144,7 +144,7 @@ impl Store {
     /// # Errors
     /// If it can't be written.
     pub fn put_intent(&self, intent: &Intent) -> Result<(), StoreError> {
-        self.put(&self.intent_file(intent.to), intent)
+        put(&self.intent_file(intent.to), intent)
     }
 
     /// What the rollout to this generation is.
@@ -188,7 +188,7 @@ impl Store {
     /// # Errors
     /// If it can't be written.
     pub fn put_history(&self, generation: u64, account: &impl Serialize) -> Result<(), StoreError> {
-        self.put(&self.directory.join("history").join(format!("{generation}.json")), account)
+        put(&self.directory.join("history").join(format!("{generation}.json")), account)
     }
 
     /// The accounts of all rollouts, by generation.
@@ -216,14 +216,14 @@ impl Store {
     fn decision_file(&self, generation: u64) -> PathBuf {
         self.directory.join("decisions").join(generation.to_string())
     }
+}
 
-    fn put(&self, path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-        let put = || {
-            written(path, value)?.persist(path)?;
-            sync_directory_of(path)
-        };
-        put().map_err(StoreError::at("write", path))
-    }
+fn put(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    let put = || {
+        written(path, value)?.persist(path)?;
+        sync_directory_of(path)
+    };
+    put().map_err(StoreError::at("write", path))
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
