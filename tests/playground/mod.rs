@@ -163,10 +163,20 @@ impl Drop for Playground {
 
 /// Waits for something that takes a moment.
 #[track_caller]
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    assert!(comes_about(holds), "{what} did not come about");
+}
+
+/// Waits for something that takes a moment; answers whether it has come about.
+pub fn comes_about(mut holds: impl FnMut() -> bool) -> bool {
     let until = Instant::now() + SOON;
-    while !holds() {
-        assert!(Instant::now() < until, "{what} did not come about");
+    loop {
+        if holds() {
+            return true;
+        }
+        if Instant::now() > until {
+            return false;
+        }
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -250,12 +260,27 @@ fn waldo() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_waldo"))
 }
 
+/// A stage's program, as cargo has built it for this test.
+pub fn program(name: &str) -> PathBuf {
+    build_stages();
+    waldo().parent().expect("its directory").join(name)
+}
+
 /// Builds the Rust stages beside `waldo`: cargo builds only a package's own programs for its tests.
 fn build_stages() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "waldo-debian", "--bins", "--target-dir"]);
+        build.args([
+            "build",
+            "--quiet",
+            "--package",
+            "waldo-debian",
+            "--package",
+            "waldo-tally",
+            "--bins",
+            "--target-dir",
+        ]);
         let profile = waldo().parent().expect("target/PROFILE");
         build.arg(profile.parent().expect("target")).current_dir(env!("CARGO_MANIFEST_DIR"));
         if profile.ends_with("release") {

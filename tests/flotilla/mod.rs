@@ -1,0 +1,309 @@
+//! A flotilla under load, whose records are counted without asking waldo, and what has to be true of it after a rollout.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+use waldo_compiler::plan::Plan;
+use waldo_tally::{Count, Expected, Laps, Sent};
+
+use crate::playground::{Outcome, Playground, free_ports, program, wait_until};
+
+/// How often a record goes round at most, as `waldo.yaml` says to the sources.
+const LAPS: u64 = 3;
+/// Records that each source sends in a second. All stages together handle about five times as many.
+pub const RATE: u64 = 1_500;
+
+/// What every stage has to see: as long as a test doesn't take it away.
+const EXPECTED: [Expected; 4] = [
+    Expected { book: "enter", each: 1, laps: Laps::First },
+    Expected { book: "lap", each: 1, laps: Laps::Each },
+    Expected { book: "keep", each: 1, laps: Laps::Last },
+    Expected { book: "file", each: 10, laps: Laps::First },
+];
+
+/// The flow that each book's stage receives, by whose guide a record comes to its server.
+const FLOWS: [(&str, &str); 4] = [("enter", "call"), ("lap", "turn"), ("keep", "kept"), ("file", "plain")];
+
+/// A flotilla in a directory of its own.
+pub struct Flotilla {
+    pub playground: Playground,
+    pub count: Count,
+    pub expected: Vec<Expected>,
+    /// Books whose stages have several instances that may get any record: they have no order.
+    pub unordered: BTreeSet<String>,
+}
+
+/// What a process is now: started anew, it has another pid or incarnation.
+pub type Identities = BTreeMap<String, (i64, u64)>;
+
+/// A rollout that has been made.
+pub struct Rollout {
+    /// What `waldo diff` had said of it.
+    pub diff: Value,
+    /// How `waldo deploy` ended.
+    pub outcome: Outcome,
+    /// The processes before and after it.
+    pub identities: [Identities; 2],
+}
+
+impl Flotilla {
+    /// The flotilla of `waldo.yaml`, not yet running, whose sources send so many records a second each.
+    pub fn new(rate: u64) -> Self {
+        let playground = Playground::copy_of("hello");
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flotilla");
+        fs::copy(shipped.join("ask.py"), playground.path().join("ask.py")).expect("a copy");
+        let text = fs::read_to_string(shipped.join("waldo.yaml")).expect("YAML");
+        let text = text.replace("TALLY", &program("tally").display().to_string());
+        let text = text.replace("RATE", &rate.to_string()).replace("PORTS", &free_ports().to_string());
+        let books = playground.path().join("books");
+        fs::create_dir(&books).expect("a directory");
+        let text = text.replace("BOOKS", &books.display().to_string());
+        fs::write(playground.path().join("waldo.yaml"), text).expect("YAML");
+        let count = Count::of(&books, LAPS);
+        Self { playground, count, expected: EXPECTED.to_vec(), unordered: BTreeSet::new() }
+    }
+
+    /// Changes the topology.
+    #[track_caller]
+    pub fn edit(&self, from: &str, to: &str) {
+        self.playground.edit("waldo.yaml", from, to);
+    }
+
+    /// The topology's text.
+    pub fn text(&self) -> String {
+        fs::read_to_string(self.topology()).expect("YAML")
+    }
+
+    /// The topology's file.
+    pub fn topology(&self) -> PathBuf {
+        self.playground.path().join("waldo.yaml")
+    }
+
+    /// Runs it, until records have come to every stage.
+    pub fn up(&mut self) {
+        self.playground.run(self.playground.waldo(&["up", "--detach", "--quiet"])).code(0);
+        self.wait_for_load("up");
+    }
+
+    /// Waits until every stage has received records that were not sent yet when this was called.
+    #[track_caller]
+    pub fn wait_for_load(&mut self, after: &str) {
+        let before = self.received();
+        wait_until(&format!("{after}: records in every stage"), || {
+            let now = self.received();
+            self.expected.iter().all(|expected| now.get(expected.book) > before.get(expected.book))
+        });
+    }
+
+    /// How many records each book has.
+    pub fn received(&mut self) -> BTreeMap<String, u64> {
+        self.count.read().expect("books");
+        self.count.books().map(|(name, book)| (name.to_owned(), book.received.values().sum())).collect()
+    }
+
+    /// How far the sources are.
+    pub fn sent(&self) -> Sent {
+        self.count.sent().expect("books")
+    }
+
+    /// `waldo deploy`.
+    pub fn deploy(&self, arguments: &[&str]) -> Command {
+        self.playground.waldo(&[&["deploy", "--yes", "--json"], arguments].concat())
+    }
+
+    /// The plan that is live.
+    pub fn plan(&self) -> Plan {
+        let path = self.playground.path().join(".waldo/test/live.json");
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_str(&text).expect("a plan")
+    }
+
+    /// The pid and incarnation of every process that runs: server/process.
+    pub fn identities(&self) -> Identities {
+        identities_of(&self.playground.status())
+    }
+
+    /// Rolls out the topology as it is now, and asserts all that has to be true of any rollout that ends with `exit`.
+    #[track_caller]
+    pub fn roll_out(&mut self, change: &str, exit: i32) -> Rollout {
+        let diff = self.playground.run(self.playground.waldo(&["diff", "--json"]));
+        assert!(matches!(diff.code, Some(0 | 2)), "{change}: {}", diff.stderr);
+        let diff: Value = serde_json::from_str(&diff.stdout).expect("one JSON document");
+        self.take_moves();
+        let before = self.playground.status();
+        let outcome = self.playground.run(self.deploy(&[]));
+        assert_eq!(outcome.code, Some(exit), "{change}\n{}\n{}", outcome.stdout, outcome.stderr);
+        self.wait_until_whole(change);
+        let identities = [identities_of(&before), self.identities()];
+        let rollout = Rollout { diff, outcome, identities };
+        if exit == 0 {
+            self.assert_as_said(change, &rollout, &before);
+        } else {
+            assert_eq!(identities_without(&rollout.identities[0], ""), rollout.identities[1], "{change}");
+        }
+        let ledger = rollout.outcome.ledger();
+        assert_eq!(ledger["exit"], exit, "{change}: {ledger}");
+        for (flow, account) in ledger["flows"].as_object().into_iter().flatten() {
+            let count = |what: &str| account[what].as_u64().unwrap_or(u64::MAX);
+            assert_eq!((count("lost"), count("repeated")), (0, 0), "{change}: {flow}: {ledger}");
+        }
+        rollout
+    }
+
+    /// Asserts that the rollout has done what `waldo diff` said, and nothing else.
+    #[track_caller]
+    fn assert_as_said(&self, change: &str, rollout: &Rollout, before: &Value) {
+        let after = self.playground.status();
+        assert_eq!(after["state"], "flowing", "{change}: {after}");
+        let grown = u64::from(rollout.diff["equal"] != true);
+        assert_eq!(
+            after["generation"].as_u64(),
+            before["generation"].as_u64().map(|generation| generation + grown),
+            "{change}: the generation grows by one with a difference, and by none without"
+        );
+        let [old, new] = &rollout.identities;
+        let mut expected = BTreeSet::new();
+        for process in rollout.diff["processes"].as_array().expect("an array") {
+            let text = |field: &str| process[field].as_str().expect("text");
+            let name = format!("{}/{}", text("server"), text("process"));
+            let (was, is) = (old.get(&name), new.get(&name));
+            let holds = match text("action") {
+                "keep" | "rewire" => was.is_some() && was == is,
+                "restart" => was.is_some() && is.is_some() && was != is,
+                "start" => is.is_some(),
+                "stop" => is.is_none(),
+                other => panic!("{change}: no action {other}"),
+            };
+            assert!(holds, "{change}: {process}, but {was:?} became {is:?}");
+            if text("action") != "stop" {
+                expected.insert(name);
+            }
+        }
+        assert_eq!(expected, new.keys().cloned().collect(), "{change}: what runs is what the plan says");
+        let paused: BTreeSet<String> = keys_of(&rollout.outcome.ledger()["pause_ms"]);
+        let hold: BTreeSet<String> = rollout.diff["hold"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(paused, hold, "{change}: only those pause that must hold");
+    }
+
+    /// Waits until all that has been sent so far has come to where it belongs, and each key to its owner; asserts that
+    /// nothing has come twice or out of order.
+    #[track_caller]
+    pub fn wait_until_whole(&mut self, change: &str) {
+        let sent = self.sent();
+        let mut missing = Vec::new();
+        let whole = crate::playground::comes_about(|| {
+            self.count.read().expect("books");
+            missing = self
+                .expected
+                .iter()
+                .map(|expected| (expected.book, self.count.missing(expected, &sent).expect("books")))
+                .filter(|(_, missing)| missing.count > 0)
+                .collect();
+            missing.is_empty()
+        });
+        assert!(whole, "{change}: lost {missing:?} of {sent:?}\n{}", self.playground.status());
+        self.assert_in_order(change);
+        let plan = self.plan();
+        let mut elsewhere = String::new();
+        let owned = crate::playground::comes_about(|| {
+            self.count.read().expect("books");
+            elsewhere = self.elsewhere(&plan);
+            elsewhere.is_empty()
+        });
+        assert!(owned, "{change}: {elsewhere}");
+    }
+
+    /// Asserts that nothing has come twice, late or out of order.
+    #[track_caller]
+    pub fn assert_in_order(&mut self, change: &str) {
+        for (name, book) in self.count.books() {
+            assert_eq!(book.repeated.count, 0, "{change}: {name}: repeated {:?}", book.repeated.examples);
+            assert_eq!(book.late.count, 0, "{change}: {name}: came after all {:?}", book.late.examples);
+            if !self.unordered.contains(name) {
+                assert_eq!(book.disordered.count, 0, "{change}: {name}: disordered {:?}", book.disordered.examples);
+            }
+        }
+    }
+
+    /// Keys that were last received elsewhere than the plan says; empty if there are none.
+    fn elsewhere(&mut self, plan: &Plan) -> String {
+        let mut elsewhere = String::new();
+        for (book, flow) in FLOWS {
+            let Some(guide) = plan.guide.flows.get(flow) else { continue };
+            for (key, server) in self.count.book(book).places() {
+                let owner = &plan.guide.servers[usize::from(plan.guide.owner(guide, key.as_bytes()))];
+                if owner != server {
+                    elsewhere += &format!("{flow} {key} came to {server}, not to {owner}\n");
+                }
+            }
+        }
+        elsewhere
+    }
+
+    /// Keys that have come to another server since this was asked last, by book; asserts that none has gone to and fro.
+    #[track_caller]
+    pub fn take_moves(&mut self) -> BTreeMap<String, usize> {
+        let mut moves = BTreeMap::new();
+        for (book, _) in FLOWS {
+            let taken = self.count.book(book).take_moves();
+            let keys: BTreeSet<_> = taken.iter().map(|moved| &moved.key).collect();
+            assert_eq!(keys.len(), taken.len(), "{book}: two owners in one rollout: {taken:?}");
+            moves.insert(book.to_owned(), keys.len());
+        }
+        moves
+    }
+
+    /// Lets sources send nothing until [`Flotilla::resume`], and waits until all is received.
+    pub fn pause(&mut self, change: &str) {
+        fs::write(self.playground.path().join("books/pause"), "").expect("a file");
+        self.wait_until_whole(change);
+    }
+
+    /// Lets sources send again.
+    pub fn resume(&self) {
+        fs::remove_file(self.playground.path().join("books/pause")).expect("a file");
+    }
+
+    /// Takes it down, and asserts that nothing is left of it, and that nothing has come twice till the end.
+    #[track_caller]
+    pub fn down(mut self) {
+        self.pause("down");
+        self.playground.run(self.playground.waldo(&["down"])).code(0);
+        self.wait_until_whole("down");
+        self.playground.assert_nothing_left();
+    }
+}
+
+fn identities_of(status: &Value) -> Identities {
+    let mut identities = Identities::new();
+    for (server, about) in status["servers"].as_object().into_iter().flatten() {
+        for (process, about) in about["processes"].as_object().into_iter().flatten() {
+            if let (Some(pid), Some(incarnation)) = (about["pid"].as_i64(), about["incarnation"].as_u64()) {
+                identities.insert(format!("{server}/{process}"), (pid, incarnation));
+            }
+        }
+    }
+    identities
+}
+
+/// All but one process.
+pub fn identities_without(identities: &Identities, process: &str) -> Identities {
+    identities.iter().filter(|(name, _)| *name != process).map(|(name, is)| (name.clone(), *is)).collect()
+}
+
+fn keys_of(object: &Value) -> BTreeSet<String> {
+    object.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+}
