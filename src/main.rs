@@ -14,6 +14,7 @@ mod launch;
 mod located;
 mod logs;
 mod numbers;
+mod pause;
 mod schema;
 mod send;
 mod status;
@@ -55,6 +56,10 @@ enum Command {
     Down(down::Arguments),
     /// Show what runs in a namespace, and how it is
     Status(status::Arguments),
+    /// Let portals receive but not deliver, and sources not send, until they are resumed
+    Pause(pause::Arguments),
+    /// Take back what was paused
+    Resume(pause::Arguments),
     /// Show what processes have written to stdout and stderr
     Logs(logs::Arguments),
     /// Send records from outside, one for each line
@@ -81,6 +86,8 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Up(arguments) => up::run(arguments),
         Command::Down(arguments) => down::run(arguments),
         Command::Status(arguments) => status::run(arguments),
+        Command::Pause(arguments) => pause::pause(arguments),
+        Command::Resume(arguments) => pause::resume(arguments),
         Command::Logs(arguments) => logs::run(arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Exec(arguments) => exec::run(arguments),

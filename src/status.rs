@@ -7,7 +7,7 @@ use serde::Serialize;
 use waldo_compiler::plan::Plan;
 use waldo_runtime::{
     cluster,
-    control::{KeptLimits, ProcessStatus, ServerStatus, Stand},
+    control::{Condition, KeptLimits, ProcessStatus, ServerStatus, Stand},
     launcher::Role,
     ledger,
 };
@@ -64,6 +64,8 @@ struct Process<'a> {
     state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
+    #[serde(rename = "held_ms", skip_serializing_if = "Option::is_none")]
+    gated_for: Option<u64>,
     pid: Option<i32>,
     incarnation: u64,
     restarts: u64,
@@ -104,7 +106,9 @@ fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus]) -> Report<'a> {
         }
     }
     // The one that is least far along speaks for all.
-    let state = statuses.iter().map(|status| status.phase).min().map_or("stopped", word);
+    let least = statuses.iter().map(|status| status.phase).min();
+    let gates = || statuses.iter().flat_map(|status| &status.processes);
+    let state = least.map_or("stopped", |stand| paused(stand, gates()).unwrap_or(word(stand)));
     Report {
         format: 1,
         topology: &plan.topology,
@@ -113,6 +117,19 @@ fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus]) -> Report<'a> {
         digest: statuses.first().map_or(&plan.digest, |status| &status.digest),
         state,
         servers,
+    }
+}
+
+/// What a person's pause makes of a server, or of all servers, that would flow.
+fn paused<'a>(stand: Stand, processes: impl Iterator<Item = &'a ProcessStatus>) -> Option<&'static str> {
+    if stand != Stand::Flowing {
+        return None;
+    }
+    let gates: Vec<bool> = processes.filter(|process| process.role != Role::Stage).map(|it| it.paused).collect();
+    match (gates.contains(&true), gates.contains(&false)) {
+        (true, false) => Some("paused"),
+        (true, true) => Some("partly paused"),
+        (false, _) => None,
     }
 }
 
@@ -131,7 +148,7 @@ fn word(stand: Stand) -> &'static str {
 fn server<'a>(plan: &'a Plan, status: &'a ServerStatus) -> Server<'a> {
     let is_portal = |process: &&ProcessStatus| process.role == Role::Portal;
     Server {
-        state: word(status.phase),
+        state: paused(status.phase, status.processes.iter()).unwrap_or(word(status.phase)),
         queued: ledger::queued(status),
         portals: status
             .processes
@@ -144,7 +161,8 @@ fn server<'a>(plan: &'a Plan, status: &'a ServerStatus) -> Server<'a> {
             .iter()
             .map(|process| {
                 let report = Process {
-                    state: process.state.to_string(),
+                    state: gated(process).map_or_else(|| process.state.to_string(), str::to_owned),
+                    gated_for: process.gated_for,
                     detail: process.detail.as_deref(),
                     pid: process.pid,
                     incarnation: process.incarnation,
@@ -156,6 +174,15 @@ fn server<'a>(plan: &'a Plan, status: &'a ServerStatus) -> Server<'a> {
             })
             .collect(),
     }
+}
+
+/// What a closed gate makes of a process that is ready.
+fn gated(process: &ProcessStatus) -> Option<&'static str> {
+    (process.gate_closed && process.state == Condition::Ready).then_some(if process.paused {
+        "paused"
+    } else {
+        "holding"
+    })
 }
 
 fn is_edge(entry: &Entry) -> bool {
@@ -171,12 +198,22 @@ fn portal<'a>(plan: &'a Plan, status: &ServerStatus, process: &ProcessStatus) ->
     let received = |entry: &&Entry| entry.kind == Kind::Count && entry.name.starts_with("received ");
     let spools = || process.entries.iter().filter(|entry| entry.kind == Kind::Spool);
     Portal {
-        state: if process.gate_closed { "holding".to_owned() } else { process.state.to_string() },
+        state: gated(process).map_or_else(|| process.state.to_string(), str::to_owned),
         endpoint: endpoints.map_or("", |endpoints| endpoints.clients.as_ref().unwrap_or(&endpoints.links)),
         received: process.entries.iter().filter(received).map(|entry| entry.done).sum(),
         delivered: spools().map(|entry| entry.done).sum(),
-        spooled: spools().map(|entry| entry.sent.saturating_sub(entry.done + entry.written_off)).sum(),
+        spooled: ledger::spooled(process),
         rate: status.rates.get(&process.name).copied().unwrap_or(0),
+    }
+}
+
+/// As a person says it. `ms` is in milliseconds.
+fn duration(ms: u64) -> String {
+    match ms / 1_000 {
+        0 => format!("{ms} ms"),
+        seconds @ 1..=119 => format!("{seconds} s"),
+        seconds @ 120..=7_199 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3_600),
     }
 }
 
@@ -196,7 +233,9 @@ fn print(report: &Report) {
         for (process, status) in &server.processes {
             let portal = server.portals.get(process);
             let state = portal.map_or(&status.state, |portal| &portal.state);
-            let state = status.detail.map_or_else(|| state.clone(), |detail| format!("{state}, {detail}"));
+            let held = status.gated_for.map_or_else(String::new, |ms| format!(" for {}", duration(ms)));
+            let detail = status.detail.map_or_else(String::new, |detail| format!(", {detail}"));
+            let state = format!("{state}{held}{detail}");
             let received: u64 = portal.map_or_else(
                 || status.edges.iter().filter(|(name, _)| name.contains('<')).map(|(_, edge)| edge.done).sum(),
                 |portal| portal.received,

@@ -96,6 +96,12 @@ pub fn queued(server: &ServerStatus) -> u64 {
     alone + channels
 }
 
+/// How many records a portal keeps in its spools.
+pub fn spooled(portal: &ProcessStatus) -> u64 {
+    let spools = portal.entries.iter().filter(|entry| entry.kind == Kind::Spool);
+    spools.map(|entry| entry.sent.saturating_sub(entry.done + entry.written_off)).sum()
+}
+
 fn book(accounts: &mut BTreeMap<String, Account>, role: Role, entry: &Entry, when: When) {
     let under_way = entry.sent.saturating_sub(entry.done + entry.written_off);
     let mut account = |flow: &str, change: &dyn Fn(&mut Account)| change(accounts.entry(flow.to_owned()).or_default());

@@ -73,6 +73,7 @@ pub struct Lead<'a> {
     began: Instant,
     asked: Option<Instant>,
     last: Vec<ServerStatus>,
+    paused: BTreeSet<String>,
     phase: &'static str,
     phase_began: Instant,
     /// Whether the stop was cut short, and what was left was killed.
@@ -99,6 +100,7 @@ impl<'a> Lead<'a> {
             began: now,
             asked: None,
             last: Vec::new(),
+            paused: BTreeSet::new(),
             phase: "start",
             phase_began: now,
             killed: false,
@@ -280,8 +282,28 @@ impl<'a> Lead<'a> {
             self.asked = Some(Instant::now());
             self.last = self.cluster.status()?;
             self.progress.observe(&self.last);
+            self.tell_pauses();
         }
         Ok(self.movement.observe(&self.last, self.began.elapsed()))
+    }
+
+    /// Says what a person has paused or resumed meanwhile: a run that waits for that must not seem to hang.
+    fn tell_pauses(&mut self) {
+        let processes =
+            self.last.iter().flat_map(|server| server.processes.iter().map(move |process| (server, process)));
+        let paused = processes.filter(|(_, process)| process.paused);
+        let paused: BTreeSet<String> =
+            paused.map(|(server, process)| format!("{}/{}", server.server, process.name)).collect();
+        if paused == self.paused {
+            return;
+        }
+        if paused.is_empty() {
+            self.progress.say("nothing is paused any more");
+        } else {
+            let names = paused.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            self.progress.say(&format!("paused until `waldo resume`: {names}"));
+        }
+        self.paused = paused;
     }
 
     /// Stops everything cleanly: sources, then stages, then portals. A signal meanwhile, or too long a time, and what is
