@@ -6,7 +6,7 @@ use waldo_compiler::draw::{Level, Picture, dot, mermaid, svg};
 use waldo_runtime::launcher::read_plan;
 
 use crate::{
-    compile,
+    compile::{self, Beside},
     exit::{Exit, Failure},
     located::Target,
 };
@@ -74,7 +74,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         }
         None => None,
     };
-    let plan = compile::to_compare(&arguments.target, arguments.ports, old.as_ref())?.into_plan();
+    let plan =
+        compile::to_compare(&arguments.target, arguments.ports, old.as_ref().map_or(Beside::Nothing, Beside::Old))?
+            .into_plan();
     let holds: BTreeSet<&str> = match &old {
         Some(old) => {
             let diff = waldo_compiler::diff::diff(old, &plan).map_err(|error| Failure::new(error.to_string()))?;

@@ -56,6 +56,7 @@ pub fn undigested(whole: &Whole<'_>) -> Plan {
         namespace: topology.namespace.name.clone(),
         local: topology.namespace.local,
         digest: String::new(),
+        port_base: whole.port_base,
         idle_timeout: topology.idle_timeout,
         files: topology.files.iter().flat_map(|files| &files.value).map(|pattern| pattern.value.clone()).collect(),
         flows: topology.flows.iter().map(flow).collect(),
@@ -81,6 +82,8 @@ struct Bare<'p> {
     namespace: &'p str,
     local: bool,
     digest: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port_base: Option<u16>,
     idle_timeout: u64,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     files: &'p [String],
@@ -93,8 +96,20 @@ struct Bare<'p> {
 impl<'p> Bare<'p> {
     fn of(plan: &'p Plan) -> Self {
         // Taken apart by name, so that no field can be forgotten.
-        let Plan { format, topology, namespace, local, digest: _, idle_timeout, files, flows, order, guide, servers } =
-            plan;
+        let Plan {
+            format,
+            topology,
+            namespace,
+            local,
+            digest: _,
+            port_base,
+            idle_timeout,
+            files,
+            flows,
+            order,
+            guide,
+            servers,
+        } = plan;
         let mut guide = Cow::Borrowed(guide);
         if guide.flows.values().any(|flow| flow.version != guide::FIRST) {
             guide.to_mut().flows.values_mut().for_each(|flow| flow.version = guide::FIRST);
@@ -105,6 +120,7 @@ impl<'p> Bare<'p> {
             namespace,
             local: *local,
             digest: "",
+            port_base: *port_base,
             idle_timeout: *idle_timeout,
             files,
             flows,

@@ -24,6 +24,7 @@ pub mod workspace;
 pub use assemble::{digest, verify_digest};
 use bounds::Bounds;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use place::ports::PortChoice;
 use plan::Plan;
 pub use render::{Templates, render};
 pub use source::{Source, Sources};
@@ -129,7 +130,7 @@ fn check_namespaces(
     for namespace in &namespaces {
         let mut of_namespace = Diagnostics::default();
         let topology = topology::read(&outline, namespace, &mut of_namespace);
-        if let Some(whole) = check::check(&topology, None, &mut of_namespace) {
+        if let Some(whole) = check::check(&topology, PortChoice::default(), &mut of_namespace) {
             if of_namespace.errors() == 0 && diagnostics.errors() == 0 {
                 let plan = assemble::undigested(&whole);
                 check::full_queues::check(&topology, &plan, &mut of_namespace);
@@ -157,6 +158,15 @@ fn check_namespaces(
 /// # Errors
 /// [`Refusal`]: the errors of the file in that namespace, or a namespace that isn't there.
 pub fn compile(sources: &Sources, choice: Choice<'_>, port_base: Option<u16>) -> Result<Compiled, Refusal> {
+    compile_onto(sources, choice, PortChoice { base: port_base, live: None })
+}
+
+/// Compiles one namespace of a file to take the place of a plan that is live in it: portals keep the ports that they have, as far as the
+/// topology doesn't write others; new ones get ports that aren't bound. Everything else is as [`compile`] makes it.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn compile_onto(sources: &Sources, choice: Choice<'_>, ports: PortChoice<'_>) -> Result<Compiled, Refusal> {
     let mut diagnostics = Diagnostics::default();
     let Some(outline) = read(sources, &mut diagnostics) else {
         diagnostics.sort();
@@ -164,7 +174,7 @@ pub fn compile(sources: &Sources, choice: Choice<'_>, port_base: Option<u16>) ->
     };
     let namespace = choose(&outline, choice)?;
     let topology = topology::read(&outline, &namespace, &mut diagnostics);
-    let whole = check::check(&topology, port_base, &mut diagnostics);
+    let whole = check::check(&topology, ports, &mut diagnostics);
     diagnostics.drop_follow_ups(sources.found());
     match whole {
         Some(whole) if diagnostics.errors() == 0 => {

@@ -22,6 +22,10 @@ pub struct Plan {
     pub local: bool,
     /// `xxh3_128` of the rest of the plan as compact JSON with this field empty and all guide versions 1, in hex.
     pub digest: String,
+    /// The base that the ports of all portals are taken from, in one block; without one, written ports are kept, and the others
+    /// are taken from [`crate::place::ports::BASE`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_base: Option<u16>,
     /// How long a server may take to become idle. Milliseconds.
     pub idle_timeout: u64,
     /// What a deployment ships into the namespace's root on each server: patterns of files.

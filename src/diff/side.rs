@@ -10,7 +10,7 @@ use waldo_runtime::{
 
 use super::{Arguments, report};
 use crate::{
-    compile,
+    compile::{self, Beside},
     exit::{Exit, Failure},
     located::{Target, root_of},
     topology_file::TopologyFile,
@@ -39,19 +39,19 @@ impl Side {
                 let (first_is_plan, second_is_plan) = (plan_in(first).is_some(), plan_in(second).is_some());
                 // A plan says of which namespace it is; a topology beside it is meant for the same one.
                 if first_is_plan || !second_is_plan {
-                    let old = Self::of(first, arguments, None)?;
-                    let new = Self::of(second, arguments, first_is_plan.then_some(&old.plan))?;
+                    let old = Self::of(first, arguments, Beside::Nothing)?;
+                    let new = Self::of(second, arguments, Beside::Old(&old.plan))?;
                     Ok((old, new))
                 } else {
-                    let new = Self::of(second, arguments, None)?;
-                    let old = Self::of(first, arguments, Some(&new.plan))?;
+                    let new = Self::of(second, arguments, Beside::Nothing)?;
+                    let old = Self::of(first, arguments, Beside::New(&new.plan))?;
                     Ok((old, new))
                 }
             }
             (only, _) => {
                 let path = only.clone().unwrap_or_else(|| PathBuf::from("."));
                 if plan_in(&path).is_some() {
-                    let new = Self::of(&path, arguments, None)?;
+                    let new = Self::of(&path, arguments, Beside::Nothing)?;
                     let old = Self::live_or_built(&path, &new.plan.topology, &new.plan.namespace)?;
                     return Ok((old, new));
                 }
@@ -59,17 +59,17 @@ impl Side {
                 let (topology, namespace) = namespace_of(&path, arguments)?;
                 match Self::live_or_built(&path, &topology, &namespace) {
                     Ok(old) => {
-                        let new = Self::of(&path, arguments, Some(&old.plan))?;
+                        let new = Self::of(&path, arguments, Beside::Old(&old.plan))?;
                         Ok((old, new))
                     }
                     // What is wrong with the topology matters more than that there is nothing to compare it with.
-                    Err(nothing) => Self::of(&path, arguments, None).and(Err(nothing)),
+                    Err(nothing) => Self::of(&path, arguments, Beside::Nothing).and(Err(nothing)),
                 }
             }
         }
     }
 
-    fn of(path: &Path, arguments: &Arguments, beside: Option<&Plan>) -> Result<Self, Failure> {
+    fn of(path: &Path, arguments: &Arguments, beside: Beside<'_>) -> Result<Self, Failure> {
         if let Some(file) = plan_in(path) {
             let plan = read(&file)?;
             if let Some(namespace) = arguments.namespace.as_ref().filter(|namespace| **namespace != plan.namespace) {
@@ -82,7 +82,7 @@ impl Side {
             }
             return Ok(Self { name: file.display().to_string(), plan, live: None });
         }
-        let namespace = arguments.namespace.clone().or_else(|| beside.map(|plan| plan.namespace.clone()));
+        let namespace = arguments.namespace.clone().or_else(|| beside.plan().map(|plan| plan.namespace.clone()));
         let target = Target { topologies: vec![path.to_owned()], namespace };
         let plan = compile::to_compare(&target, arguments.ports, beside)?.into_plan();
         Ok(Self { name: path.display().to_string(), plan, live: None })

@@ -67,7 +67,7 @@ use crate::{
     place::{
         Placement,
         portals::Carriers,
-        ports::{self, Binding, Door},
+        ports::{self, Binding, Door, PortChoice},
     },
     source::Place,
     topology::Topology,
@@ -158,6 +158,8 @@ pub struct Whole<'t> {
     pub placement: Placement,
     /// Which portal carries which flow.
     pub carriers: Carriers,
+    /// The base of the block that all ports are in, if it is stated.
+    pub port_base: Option<u16>,
     /// The ports of portals.
     pub bindings: Vec<Binding>,
     /// The same by server and portal: its `port`, and its `link`.
@@ -170,17 +172,18 @@ pub struct Whole<'t> {
 
 impl<'t> Whole<'t> {
     /// Works out what follows from a topology whose names are all known.
-    pub fn of(topology: &'t Topology, port_base: Option<u16>) -> Self {
+    pub fn of(topology: &'t Topology, ports: PortChoice<'_>) -> Self {
         let placement = Placement::of(topology);
         let carriers = Carriers::of(topology);
-        let bindings = ports::assign(topology, &placement, &carriers, port_base);
+        let bindings = ports::assign(topology, &placement, &carriers, ports);
+        let port_base = ports::stated_base(topology, ports);
         let graph = Graph::of(topology, &placement);
         let mut doors: HashMap<(String, String), (Option<u32>, Option<u32>)> = HashMap::new();
         for binding in &bindings {
             let (port, link) = doors.entry((binding.server.clone(), binding.portal.clone())).or_default();
             *if binding.door == Door::Port { port } else { link } = Some(binding.port);
         }
-        Self { topology, placement, carriers, bindings, doors, counts: Counts::of(topology, &graph), graph }
+        Self { topology, placement, carriers, port_base, bindings, doors, counts: Counts::of(topology, &graph), graph }
     }
 
     /// Whether a flow has a guide.
@@ -237,7 +240,7 @@ const REFINEMENTS: [fn(&Whole<'_>, &mut Diagnostics); 6] = [
 ];
 
 /// Checks one namespace's topology. What follows from it comes back if it was looked at as a whole.
-pub fn check<'t>(topology: &'t Topology, port_base: Option<u16>, diagnostics: &mut Diagnostics) -> Option<Whole<'t>> {
+pub fn check<'t>(topology: &'t Topology, ports: PortChoice<'_>, diagnostics: &mut Diagnostics) -> Option<Whole<'t>> {
     for part in PARTS {
         part(topology, diagnostics);
     }
@@ -248,7 +251,7 @@ pub fn check<'t>(topology: &'t Topology, port_base: Option<u16>, diagnostics: &m
     {
         return None;
     }
-    let whole = Whole::of(topology, port_base);
+    let whole = Whole::of(topology, ports);
     for rule in WHOLE {
         rule(&whole, diagnostics);
     }

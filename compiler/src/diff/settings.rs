@@ -6,12 +6,22 @@ use super::{
     Because,
     words::{duration, or_none, processors, size},
 };
-use crate::plan::{FlowPlan, Plan, ServerPlan};
+use crate::{
+    place::ports::BASE,
+    plan::{FlowPlan, Plan, ServerPlan},
+};
 
 pub(super) fn changes(old: &Plan, new: &Plan) -> Vec<Because> {
     let mut settings = Vec::new();
     if old.idle_timeout != new.idle_timeout {
         settings.push(Because::changed("idle_timeout", duration(old.idle_timeout), duration(new.idle_timeout)));
+    }
+    if old.port_base != new.port_base {
+        let words = |plan: &Plan| match plan.port_base {
+            Some(base) => format!("all from {base}"),
+            None => format!("as written, others from {BASE}"),
+        };
+        settings.push(Because::changed("ports", words(old), words(new)));
     }
     if old.local != new.local {
         settings.push(Because::changed("local", old.local, new.local));

@@ -1,5 +1,6 @@
 //! Which stage runs on which server, which portal carries which flow, and on which ports.
 
+mod live_ports;
 pub mod portals;
 pub mod ports;
 

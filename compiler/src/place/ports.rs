@@ -1,10 +1,21 @@
 //! The ports of portals. What the topology doesn't write is taken in order from the namespace's base: first the `port`s,
 //! then the `link`s, by portal, then by server on the same address, passing over written ones.
+//!
+//! A change to a plan that is live moves no port that it needn't: a door whose port isn't written keeps the one that it has, as
+//! long as the base stays; and nobody is given a port that is bound until the rollout is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Placement, portals::Carriers};
-use crate::{source::Place, topology::Topology};
+use super::{
+    Placement,
+    live_ports::{LiveDoor, LivePorts},
+    portals::Carriers,
+};
+use crate::{
+    plan::Plan,
+    source::{Located, Place},
+    topology::Topology,
+};
 
 /// The first port of a namespace that doesn't say.
 pub const BASE: u16 = 7000;
@@ -37,6 +48,20 @@ pub struct Binding {
     pub written: Option<Place>,
 }
 
+/// What is said about ports beside the topology.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PortChoice<'p> {
+    /// The namespace's base, whatever the topology says of it.
+    pub base: Option<u16>,
+    /// The plan that is live in the namespace, which is to change.
+    pub live: Option<&'p Plan>,
+}
+
+/// The base that is stated for all ports; written ones are replaced then.
+pub fn stated_base(topology: &Topology, choice: PortChoice<'_>) -> Option<u16> {
+    choice.base.or(topology.namespace.ports.as_ref().map(|ports| ports.value))
+}
+
 /// Where others reach a server.
 pub fn address<'t>(topology: &'t Topology, server: &str) -> &'t str {
     let address = topology.servers.get(server).and_then(|server| server.address.as_ref());
@@ -46,53 +71,152 @@ pub fn address<'t>(topology: &'t Topology, server: &str) -> &'t str {
     }
 }
 
-/// The ports of all portals on all servers that run anything. With `base`, as if the namespace said `ports: base`.
-pub fn assign(topology: &Topology, placement: &Placement, carriers: &Carriers, base: Option<u16>) -> Vec<Binding> {
-    let stated_base = base.or(topology.namespace.ports.as_ref().map(|ports| ports.value));
-    let keep_written = stated_base.is_none();
-    let mut wanted = Vec::new();
+/// The ports of all portals on all servers that run anything.
+pub fn assign<'t>(
+    topology: &'t Topology,
+    placement: &'t Placement,
+    carriers: &'t Carriers,
+    choice: PortChoice<'t>,
+) -> Vec<Binding> {
+    let base = stated_base(topology, choice);
+    let live = choice.live.filter(|live| live.local == topology.namespace.local);
+    let mut ports = Assignment {
+        is_local: topology.namespace.local,
+        first: u32::from(base.unwrap_or(BASE)),
+        live: LivePorts::of(live),
+        // Another base is a wish for other ports.
+        keeps: live.is_some_and(|live| live.port_base == base),
+        taken: BTreeMap::new(),
+    };
+    let mut doors = doors(topology, placement, carriers, base.is_none());
+    ports.give_written(&mut doors);
+    ports.keep(&mut doors);
+    ports.give_free(&mut doors);
+    doors.into_iter().map(Wanted::bound).collect()
+}
+
+/// A door that wants a port.
+struct Wanted<'t> {
+    door: Door,
+    portal: &'t str,
+    server: &'t str,
+    address: &'t str,
+    is_for_clients: bool,
+    written: Option<&'t Located<u16>>,
+    port: Option<u32>,
+    has_written: bool,
+}
+
+impl<'t> Wanted<'t> {
+    fn as_live(&self) -> LiveDoor<'t> {
+        LiveDoor { server: self.server, portal: self.portal, is_for_clients: self.is_for_clients }
+    }
+
+    fn bound(self) -> Binding {
+        Binding {
+            portal: self.portal.to_owned(),
+            server: self.server.to_owned(),
+            address: self.address.to_owned(),
+            door: self.door,
+            port: self.port.unwrap_or_default(),
+            written: self.written.filter(|_| self.has_written).map(|written| written.place),
+        }
+    }
+}
+
+/// All doors, in the order in which they are given ports.
+fn doors<'t>(
+    topology: &'t Topology,
+    placement: &'t Placement,
+    carriers: &'t Carriers,
+    keep_written: bool,
+) -> Vec<Wanted<'t>> {
+    let mut doors = Vec::new();
     for door in [Door::Port, Door::Link] {
         for (portal, carrier) in carriers.iter().filter(|(_, carrier)| door == Door::Port || carrier.takes_clients) {
             let written = if door == Door::Port { &carrier.port } else { &carrier.link };
-            for server in placement.used_servers() {
-                wanted.push((door, portal, server, written.as_ref().filter(|_| keep_written)));
+            doors.extend(placement.used_servers().map(|server| Wanted {
+                door,
+                portal,
+                server,
+                address: address(topology, server),
+                is_for_clients: door == Door::Port && carrier.takes_clients,
+                written: written.as_ref().filter(|_| keep_written),
+                port: None,
+                has_written: false,
+            }));
+        }
+    }
+    doors
+}
+
+struct Assignment<'p> {
+    is_local: bool,
+    first: u32,
+    live: LivePorts<'p>,
+    keeps: bool,
+    taken: BTreeMap<&'p str, BTreeSet<u32>>,
+}
+
+impl<'p> Assignment<'p> {
+    /// On this machine, several servers that want one written port can't all have it: who has it keeps it, else the first gets
+    /// it, as soon as no server of before has it. Elsewhere that is for the topology's author to see.
+    fn give_written(&mut self, doors: &mut [Wanted<'p>]) {
+        let wanted = |door: &Wanted<'_>| door.written.map(|written| u32::from(written.value));
+        for door in doors.iter_mut() {
+            if let Some(port) = wanted(door)
+                && (!self.is_local || self.live.holder(door.address, port) == Some(door.as_live()))
+            {
+                self.take(door, port);
+                door.has_written = true;
+            }
+        }
+        for door in doors.iter_mut().filter(|door| door.port.is_none()) {
+            let Some(port) = wanted(door).filter(|port| !self.is_taken(door.address, *port)) else { continue };
+            let is_like = |holder: LiveDoor<'_>| LiveDoor { server: door.server, ..holder } == door.as_live();
+            if !self.live.holder(door.address, port).is_some_and(is_like) {
+                self.take(door, port);
+                door.has_written = true;
             }
         }
     }
-    // On this machine, several servers that want one written port can't all have it: the first does. Elsewhere that is
-    // for the topology's author to see.
-    let mut taken: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
-    let mut ports = vec![None; wanted.len()];
-    for (index, (_, _, server, written)) in wanted.iter().enumerate() {
-        if let Some(written) = written {
-            let is_new = taken.entry(address(topology, server)).or_default().insert(u32::from(written.value));
-            if is_new || !topology.namespace.local {
-                ports[index] = Some(u32::from(written.value));
+
+    /// Leaves doors the ports that they have; on servers that are elsewhere than before, as far as those are free there.
+    fn keep(&mut self, doors: &mut [Wanted<'p>]) {
+        if !self.keeps {
+            return;
+        }
+        for has_moved in [false, true] {
+            for door in doors.iter_mut().filter(|door| door.port.is_none()) {
+                let Some(port) = self.live.port(door.as_live()).filter(|port| *port >= self.first) else { continue };
+                let holder = self.live.holder(door.address, port);
+                let is_own = if has_moved { holder.is_none() } else { holder == Some(door.as_live()) };
+                if is_own && !self.is_taken(door.address, port) {
+                    self.take(door, port);
+                }
             }
         }
     }
-    let first = u32::from(stated_base.unwrap_or(BASE));
-    let mut next: BTreeMap<&str, u32> = BTreeMap::new();
-    let mut bindings = Vec::with_capacity(wanted.len());
-    for ((door, portal, server, written), fixed) in wanted.into_iter().zip(ports) {
-        let address = address(topology, server);
-        let port = fixed.unwrap_or_else(|| {
-            let taken = taken.entry(address).or_default();
-            let candidate = next.entry(address).or_insert(first);
-            while taken.contains(candidate) {
+
+    /// Gives the others the first ports from the base that are neither taken nor bound by another door until the change is over.
+    fn give_free(&mut self, doors: &mut [Wanted<'p>]) {
+        let mut next: BTreeMap<&str, u32> = BTreeMap::new();
+        for door in doors.iter_mut().filter(|door| door.port.is_none()) {
+            let candidate = next.entry(door.address).or_insert(self.first);
+            let is_bound = |port| self.live.holder(door.address, port).is_some();
+            while self.is_taken(door.address, *candidate) || is_bound(*candidate) {
                 *candidate += 1;
             }
-            taken.insert(*candidate);
-            *candidate
-        });
-        bindings.push(Binding {
-            portal: portal.to_owned(),
-            server: server.clone(),
-            address: address.to_owned(),
-            door,
-            port,
-            written: fixed.and(written.map(|written| written.place)),
-        });
+            self.take(door, *candidate);
+        }
     }
-    bindings
+
+    fn is_taken(&self, address: &str, port: u32) -> bool {
+        self.taken.get(address).is_some_and(|taken| taken.contains(&port))
+    }
+
+    fn take(&mut self, door: &mut Wanted<'p>, port: u32) {
+        self.taken.entry(door.address).or_default().insert(port);
+        door.port = Some(port);
+    }
 }
