@@ -30,6 +30,9 @@ pub struct Arguments {
     /// The number of the plan.
     #[arg(long, default_value_t = 1)]
     generation: u64,
+    /// The plan needn't have the server: a rollout is about to bring it in.
+    #[arg(long)]
+    joining: bool,
     /// Stop when stdin ends.
     #[arg(long)]
     attached: bool,
@@ -46,6 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         kept: arguments.state.as_ref().map(absolute),
         alone: arguments.alone,
         generation: arguments.generation,
+        joining: arguments.joining,
         attached: arguments.attached,
     };
     launcher::run(&options).map_err(|error| {

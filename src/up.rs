@@ -14,6 +14,7 @@ use waldo_runtime::{
     launcher::{Limits, last_lines},
     ledger::{self, When},
     paths::{self, Paths},
+    rollout::Store,
     sys::{
         lock::{self, Lock, Taken},
         process::Identity,
@@ -152,7 +153,9 @@ fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Fail
         // What is compiled later doesn't touch what runs.
         std::fs::copy(paths.build().join("plan.json"), paths.live_plan())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", paths.live_plan().display())))?;
-        cluster::next_generation(&paths).map_err(|error| Failure::new(error.to_string()))
+        Store::open(&paths.store())
+            .and_then(|store| store.begin(plan))
+            .map_err(|error| Failure::new(error.to_string()).hint("make room on the disk, or mend the rights"))
     });
     match prepared {
         Ok(generation) => Ok(Ready { plan: compiled.into_plan(), paths, lock, generation }),

@@ -16,6 +16,7 @@ use waldo_sdk::page::Entry;
 use crate::{
     idle::{FirstReading, Verdict},
     launcher::{Ended, Role},
+    rollout::{Progress, Step},
     sys::process::Identity,
 };
 
@@ -87,6 +88,16 @@ pub enum Command {
     },
     /// Go on when the command that started this launcher ends.
     Detach,
+    /// A step of a rollout. Answered by [`Answer::Progress`] at once; [`Command::Await`] tells how it goes on.
+    Rollout {
+        /// The generation that the rollout leads to.
+        generation: u64,
+        /// What is to be done.
+        step: Step,
+    },
+    /// How the rollout stands: answered by [`Answer::Progress`] when its step is done or can't be done, or after a second,
+    /// or when something else is asked.
+    Await,
 }
 
 /// What a launcher answers.
@@ -103,6 +114,8 @@ pub enum Answer {
     Done(FirstReading),
     /// What both readings show.
     Judged(Verdict),
+    /// How the rollout stands; `None` if there is none.
+    Progress(Option<Progress>),
 }
 
 /// How a server is.
@@ -128,6 +141,12 @@ pub struct ServerStatus {
     pub processes: Vec<ProcessStatus>,
     /// Records taken in per second by each portal, over the last second.
     pub rates: BTreeMap<String, u64>,
+    /// Whether its portals and sources are to hold.
+    #[serde(default)]
+    pub holds: bool,
+    /// The rollout that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Progress>,
 }
 
 /// Where a server stands.
@@ -243,6 +262,9 @@ pub struct ProcessStatus {
     pub finish_done: bool,
     /// What its counters page says.
     pub entries: Vec<Entry>,
+    /// Whether the live plan doesn't have it any more; what it has counted still counts.
+    #[serde(default)]
+    pub removed: bool,
     /// Its log.
     pub log: PathBuf,
     /// How long its log was when the launcher began. Bytes.

@@ -194,6 +194,7 @@ mod tests {
             gated_for: None,
             paused: false,
             finish_done: false,
+            removed: false,
             entries,
             log: "log".into(),
             log_from: 0,
@@ -211,6 +212,8 @@ mod tests {
             phase: Stand::Flowing,
             attached: true,
             processes,
+            holds: false,
+            rollout: None,
             rates: BTreeMap::new(),
         }
     }

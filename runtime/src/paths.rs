@@ -4,11 +4,12 @@
 //! <run>/<topology>/<namespace>/           as long as it runs
 //!     up.lock                             held by the command that leads
 //!     <server>/
-//!         launcher.lock  launcher.sock  processes.sock  guide.json
+//!         launcher.lock  launcher.sock  processes.sock  guide.json  guide-<generation>.json
 //!         <process>/{in, page, wiring.json, identity.json}
 //! <root>/.waldo/                          beside the topology, and stays
 //!     build/<namespace>/                  what was compiled
-//!     <namespace>/{generation, live.json}    the plan that is live, and its number
+//!     <namespace>/live.json          the plan that is live, or was last
+//!     <namespace>/store/             plans, decisions and accounts of rollouts
 //!     <namespace>/<server>/{state/<process>/, spool/<portal>/, log/<process>.log, paused.json}
 //! ```
 //!
@@ -155,9 +156,9 @@ impl Paths {
         self.kept.join("live.json")
     }
 
-    /// The file with the number of the plan that was live last.
-    pub fn generation(&self) -> PathBuf {
-        self.kept.join("generation")
+    /// Plans, decisions and accounts of rollouts.
+    pub fn store(&self) -> PathBuf {
+        self.kept.join("store")
     }
 
     /// The places of a server.
@@ -268,6 +269,11 @@ impl ServerPaths {
     /// The guide that the server's processes share.
     pub fn guide(&self) -> PathBuf {
         self.run.join("guide.json")
+    }
+
+    /// The guide that processes share which have adopted this generation.
+    pub fn guide_of(&self, generation: u64) -> PathBuf {
+        self.run.join(format!("guide-{generation}.json"))
     }
 
     /// The run directory of a process.

@@ -65,14 +65,6 @@ pub enum ClusterError {
     /// A launcher doesn't answer as it should.
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
-    /// A file can't be read or written.
-    #[error("cannot use {}: {why}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the system says.
-        why: io::Error,
-    },
 }
 
 impl ClusterError {
@@ -98,23 +90,6 @@ struct Launcher {
     client: Client,
     log: PathBuf,
     log_from: u64,
-}
-
-/// The number of the namespace's next plan; from now on the last one that was live.
-///
-/// # Errors
-/// If the file that remembers it can't be read or written.
-pub fn next_generation(paths: &Paths) -> Result<u64, ClusterError> {
-    let path = paths.generation();
-    let file = |why| ClusterError::File { path: path.clone(), why };
-    let last = match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse::<u64>().map_err(|error| file(io::Error::other(error)))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(file(error)),
-    };
-    let written = path.with_extension("new");
-    fs::write(&written, format!("{}\n", last + 1)).and_then(|()| fs::rename(&written, &path)).map_err(file)?;
-    Ok(last + 1)
 }
 
 impl Cluster {

@@ -139,6 +139,7 @@ mod tests {
             gated_for: None,
             paused: false,
             finish_done: false,
+            removed: false,
             entries,
             log: format!("log/{name}.log").into(),
             log_from: 0,
@@ -156,6 +157,8 @@ mod tests {
                 process("score.0", Role::Stage, state, failures, Vec::new()),
                 process("feed.0", Role::Source, Condition::Finished, 0, entries),
             ],
+            holds: false,
+            rollout: None,
             rates: BTreeMap::new(),
         }
     }

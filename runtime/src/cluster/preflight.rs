@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use waldo_compiler::plan::{Plan, Program};
+use waldo_compiler::plan::{Plan, ProcessPlan, Program};
 use waldo_sdk::wiring::Place;
 
 use super::neighbours;
@@ -128,22 +128,55 @@ pub fn check(plan: &Plan, paths: &Paths) -> Result<(), Unfit> {
         let processes = server.processes.iter().map(|process| process.name.as_str());
         paths.server(name).check_socket_paths(processes)?;
     }
-    let own_path = std::env::var_os("PATH");
-    for process in plan.servers.values().flat_map(|server| &server.processes) {
-        let Program::Stage(program) = &process.program else { continue };
-        let stage = || process.wiring.stage.clone();
-        let path = program.env.get("PATH").map(OsString::from).or_else(|| own_path.clone());
-        let name = program.argv.first().map_or("", String::as_str);
-        if resolve_program(paths.root(), name, path.as_ref()).is_none() {
-            let root = paths.root().to_owned();
-            return Err(Unfit::Program { stage: stage(), program: name.to_owned(), root });
+    plan.servers
+        .values()
+        .flat_map(|server| &server.processes)
+        .try_for_each(|process| check_program(process, paths.root()))
+}
+
+/// Checks that a stage's program and directory are there.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check_program(process: &ProcessPlan, root: &Path) -> Result<(), Unfit> {
+    let Program::Stage(program) = &process.program else { return Ok(()) };
+    let stage = || process.wiring.stage.clone();
+    let path = program.env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"));
+    let name = program.argv.first().map_or("", String::as_str);
+    if resolve_program(root, name, path.as_ref()).is_none() {
+        return Err(Unfit::Program { stage: stage(), program: name.to_owned(), root: root.to_owned() });
+    }
+    let path = root.join(&program.cwd);
+    if path.is_dir() { Ok(()) } else { Err(Unfit::Directory { stage: stage(), path }) }
+}
+
+/// Checks that a server's portals can listen where the new plan says and the live one doesn't.
+///
+/// # Errors
+/// The first place that can't be bound.
+pub fn check_new_ports(live: &Plan, next: &Plan, server: &str) -> Result<(), Unfit> {
+    let doors = |plan: &Plan| {
+        let processes = plan.servers.get(server).into_iter().flat_map(|server| server.processes.clone());
+        let doors = processes.filter_map(|process| Some((process.name, process.wiring.portal?)));
+        let endpoints = doors.flat_map(|(portal, doors)| {
+            [Some(doors.links), doors.clients].into_iter().flatten().map(move |endpoint| (portal.clone(), endpoint))
+        });
+        endpoints.collect::<Vec<_>>()
+    };
+    let bound = doors(live);
+    for (portal, endpoint) in doors(next) {
+        if bound.iter().any(|(_, taken)| *taken == endpoint) {
+            continue;
         }
-        let path = paths.root().join(&program.cwd);
-        if !path.is_dir() {
-            return Err(Unfit::Directory { stage: stage(), path });
-        }
+        let address = address_of(&endpoint);
+        can_bind(&address).map_err(|why| Unfit::Port { server: server.to_owned(), portal, address, why })?;
     }
     Ok(())
+}
+
+/// Where a portal that is told to bind this endpoint listens.
+fn address_of(endpoint: &str) -> String {
+    endpoint.trim_start_matches("tcp://").replacen("*:", "0.0.0.0:", 1)
 }
 
 /// Checks that the portals' ports are free. To be called when no earlier launcher of the namespace runs any more.
@@ -161,8 +194,7 @@ pub fn check_ports(plan: &Plan, run_root: &Path) -> Result<(), Unfit> {
                 (Some(&doors.links), doors.clients.as_ref())
             });
             for endpoint in [bound.0, bound.1].into_iter().flatten() {
-                let address = endpoint.trim_start_matches("tcp://");
-                let address = address.replacen("*:", "0.0.0.0:", 1);
+                let address = address_of(endpoint);
                 let Err(why) = can_bind(&address) else { continue };
                 let (server, portal) = (server.clone(), portal.clone());
                 let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());

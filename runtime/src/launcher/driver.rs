@@ -39,9 +39,14 @@ use super::{
 use crate::{
     control::{Answer, Command, ProcessStatus, Request, ServerStatus, Stand},
     idle::{Pages, Scope},
-    paths::ServerPaths,
+    paths::{Paths, ServerPaths},
+    rollout::Stage,
     sys::{self, service::ServiceManager},
 };
+
+mod rollout;
+
+use self::rollout::Rollout;
 
 /// The longest wait, so that a lost wake-up costs no more than this. Milliseconds.
 const LONGEST_WAIT: u64 = 1_000;
@@ -51,6 +56,10 @@ const LOOK_AGAIN: u64 = 5;
 const HEARTBEATS: u64 = 4;
 /// How long what is left of an ended process's group may take to be gone once it is killed.
 const GONE: Duration = Duration::from_secs(1);
+/// How often a proof is tried again while a rollout waits for the stages to be idle. Milliseconds.
+const PROVE_AGAIN: u64 = 1;
+/// The longest that [`Command::Await`] waits for its answer. Milliseconds.
+const AWAITS: u64 = 1_000;
 /// How often logs are looked at and rates taken. Milliseconds.
 const CHORES: u64 = 1_000;
 
@@ -63,11 +72,10 @@ pub struct Driver {
     idle: Pages,
     spawner: Spawner,
     places: ServerPaths,
-    identity: Identity,
     running: HashMap<i32, ProcessIndex>,
     commands: UnixListener,
     processes: UnixListener,
-    callers: Vec<Lines>,
+    callers: Vec<Caller>,
     members: Vec<(Lines, Option<ProcessIndex>)>,
     ends: UnixStream,
     stops: UnixStream,
@@ -86,15 +94,18 @@ pub struct Driver {
     /// How long each log was at the beginning.
     log_from: Vec<u64>,
     rates: Vec<u64>,
+    paths: Paths,
+    server: String,
+    /// The plan that is live.
+    plan: Plan,
+    rollout: Rollout,
 }
 
-/// Which plan of which server this is.
-struct Identity {
-    topology: String,
-    namespace: String,
-    server: String,
-    generation: u64,
-    digest: String,
+/// Somebody who asks for things.
+struct Caller {
+    lines: Lines,
+    /// Until when an answer to [`Command::Await`] may wait.
+    awaits: Option<Moment>,
 }
 
 impl Driver {
@@ -106,9 +117,10 @@ impl Driver {
         options: &Options,
         plan: &Plan,
         server: &ServerPlan,
-        places: &ServerPaths,
+        paths: &Paths,
         pages: Vec<Page>,
     ) -> Result<Self, LaunchError> {
+        let places = &paths.server(&options.server);
         let listen = |path: std::path::PathBuf| {
             let listener = UnixListener::bind(&path).and_then(|listener| {
                 listener.set_nonblocking(true)?;
@@ -136,20 +148,17 @@ impl Driver {
             received: vec![0; processes.len()],
             log_from: processes.iter().map(|process| length(&places.log(&process.name))).collect(),
             rates: vec![0; processes.len()],
-            machine: Machine::new(processes, plan.idle_timeout, longest_grace),
+            machine: Machine::new(options.generation, processes, plan.idle_timeout, longest_grace),
             plans: server.processes.clone(),
             pages,
             idle,
             spawner: Spawner::new(options, plan, places, Limits::of(plan, &options.server, server))
                 .map_err(LaunchError::io("find this program"))?,
             places: places.clone(),
-            identity: Identity {
-                topology: plan.topology.clone(),
-                namespace: plan.namespace.clone(),
-                server: options.server.clone(),
-                generation: options.generation,
-                digest: plan.digest.clone(),
-            },
+            paths: paths.clone(),
+            server: options.server.clone(),
+            plan: plan.clone(),
+            rollout: Rollout::default(),
             running: HashMap::new(),
             processes: processes_socket,
             commands: listen(places.commands())?,
@@ -186,6 +195,7 @@ impl Driver {
                 self.take_in(Event::Drained);
             }
             self.hear_heartbeats();
+            self.tend_rollout();
             if self.machine.next_deadline().is_some_and(|deadline| deadline <= self.now()) {
                 self.take_in(Event::Tick);
             }
@@ -196,8 +206,11 @@ impl Driver {
                 self.do_chores();
             }
             self.tell_manager();
+            self.answer_those_who_wait();
         }
-        self.callers.iter_mut().for_each(Lines::flush);
+        for caller in &mut self.callers {
+            caller.lines.flush();
+        }
         self.note("stopped");
         Ok(self.status())
     }
@@ -238,6 +251,7 @@ impl Driver {
         let due = self.machine.next_deadline().map_or(LONGEST_WAIT, |deadline| deadline.saturating_sub(now));
         let due = due.min(self.chores_at.saturating_sub(now)).min(LONGEST_WAIT);
         let due = if self.draining { due.min(LOOK_AGAIN) } else { due };
+        let due = if self.machine.wants_idle_proof() { due.min(PROVE_AGAIN) } else { due };
         let due = self.manager.patience().map_or(due, |patience| due.min(patience.as_millis() as u64));
         // A heartbeat can't be waited for: it is looked at a few times within the time that it may stand still.
         let shortest = self.machine.watched().into_iter().filter_map(|process| self.plans[process.0].alive);
@@ -249,7 +263,8 @@ impl Driver {
             watched.push(stdin.as_fd());
         }
         let mut watched: Vec<PollFd> = watched.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        let connections = self.callers.iter().chain(self.members.iter().map(|(lines, _)| lines));
+        let callers = self.callers.iter().map(|caller| &caller.lines);
+        let connections = callers.chain(self.members.iter().map(|(lines, _)| lines));
         watched.extend(connections.map(|lines| {
             let writing = if lines.wants_to_write() { PollFlags::POLLOUT } else { PollFlags::empty() };
             PollFd::new(lines.as_fd(), PollFlags::POLLIN | writing)
@@ -266,6 +281,10 @@ impl Driver {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let effects = self.machine.handle(self.now(), event);
+            if self.give_room() {
+                // What a person has paused may be among them.
+                events.push_back(Event::Pause { paused: self.paused.among(self.machine.processes()) });
+            }
             events.extend(effects.into_iter().filter_map(|effect| self.perform(effect)));
         }
     }
@@ -275,7 +294,7 @@ impl Driver {
             Effect::Start { process, incarnation } => return Some(self.start(process, incarnation)),
             Effect::Tell { process, message } => {
                 let envelope = Envelope {
-                    generation: self.identity.generation,
+                    generation: self.machine.generation(),
                     incarnation: self.machine.processes()[process.0].incarnation,
                     message,
                 };
@@ -294,6 +313,7 @@ impl Driver {
                 let within = self.plans[process.0].alive.map_or(0, |alive| alive.within);
                 self.note(&format!("{}: no progress for {within} ms", self.plans[process.0].name));
             }
+            Effect::Install { process } => return self.install(process),
             Effect::WatchDrain => self.draining = true,
             Effect::Leave => self.leaving = true,
         }
@@ -389,25 +409,48 @@ impl Driver {
 
     fn hear_callers(&mut self) {
         while let Some(lines) = Lines::accept(&self.commands) {
-            self.callers.push(lines);
+            self.callers.push(Caller { lines, awaits: None });
         }
         let mut callers = std::mem::take(&mut self.callers);
         for caller in &mut callers {
-            caller.flush();
-            for line in caller.read() {
+            caller.lines.flush();
+            for line in caller.lines.read() {
+                if caller.awaits.take().is_some() {
+                    caller.lines.write(&Answer::Progress(self.progress()));
+                }
                 let answer = match serde_json::from_slice::<Request>(&line) {
+                    Ok(Request { command: Command::Await, .. }) => {
+                        self.rollout.led_at = self.now();
+                        caller.awaits = Some(self.now() + AWAITS);
+                        continue;
+                    }
                     Ok(request) => self.answer(request),
                     Err(error) => Answer::Refused(format!("not a request: {error}")),
                 };
-                caller.write(&answer);
+                caller.lines.write(&answer);
             }
         }
-        callers.retain(|caller| !caller.is_broken());
+        callers.retain(|caller| !caller.lines.is_broken());
         self.callers.append(&mut callers);
     }
 
+    /// Answers those who wait for a step of the rollout to be done, if it is, or they have waited long enough.
+    fn answer_those_who_wait(&mut self) {
+        if self.callers.iter().all(|caller| caller.awaits.is_none()) {
+            return;
+        }
+        let (now, progress) = (self.now(), self.progress());
+        let is_news = !progress.as_ref().is_some_and(|progress| matches!(progress.state, Stage::Working(_)));
+        for caller in &mut self.callers {
+            if caller.awaits.is_some_and(|until| is_news || until <= now) {
+                caller.awaits = None;
+                caller.lines.write(&Answer::Progress(progress.clone()));
+            }
+        }
+    }
+
     fn answer(&mut self, request: Request) -> Answer {
-        let live = self.identity.generation;
+        let live = self.machine.generation();
         if request.generation.is_some_and(|generation| generation != live) {
             return Answer::Refused(format!("plan {live} is live here"));
         }
@@ -418,6 +461,8 @@ impl Driver {
                 let second = self.idle.read_sent();
                 return Answer::Judged(self.idle.verdict(&first, &second, Scope::All));
             }
+            Command::Rollout { generation, step } => return self.asked_for_step(generation, step),
+            Command::Await => return Answer::Progress(self.progress()),
             Command::Detach => {
                 self.attached = false;
                 return Answer::Accepted;
@@ -461,14 +506,12 @@ impl Driver {
             lines.flush();
             for line in lines.read() {
                 let Ok(envelope) = serde_json::from_slice::<Envelope<FromProcess>>(&line) else { continue };
-                if envelope.generation != self.identity.generation {
-                    continue;
-                }
                 if let FromProcess::Hello { process, .. } = &envelope.message {
                     *member = self.plans.iter().position(|plan| plan.name == *process).map(ProcessIndex);
                 }
                 if let Some(process) = *member {
-                    said.push(Event::Said { process, incarnation: envelope.incarnation, message: envelope.message });
+                    let Envelope { generation, incarnation, message } = envelope;
+                    said.push(Event::Said { process, incarnation, generation, message });
                 }
             }
         }
@@ -502,14 +545,16 @@ impl Driver {
         let processes = self.machine.processes();
         let portals = processes.iter().zip(&self.rates).filter(|(process, _)| process.role == super::Role::Portal);
         ServerStatus {
-            topology: self.identity.topology.clone(),
-            namespace: self.identity.namespace.clone(),
-            server: self.identity.server.clone(),
-            generation: self.identity.generation,
-            digest: self.identity.digest.clone(),
+            topology: self.plan.topology.clone(),
+            namespace: self.plan.namespace.clone(),
+            server: self.server.clone(),
+            generation: self.machine.generation(),
+            digest: self.plan.digest.clone(),
             pid: nix::unistd::getpid().as_raw(),
             phase: self.machine.phase().stand(),
             attached: self.attached,
+            holds: self.machine.gate_closed(),
+            rollout: self.machine.change().and_then(|_| self.progress()),
             rates: portals.map(|(process, &rate)| (process.name.clone(), rate)).collect(),
             processes: processes
                 .iter()
@@ -539,6 +584,7 @@ impl Driver {
             paused: process.paused,
             finish_done: process.finish == super::Finish::Done,
             entries: page.entries(),
+            removed: process.removed,
             log: self.places.log(&process.name),
             log_from,
         }

@@ -25,6 +25,16 @@ impl Limits {
         Self { groups: (!wanted.is_empty()).then(|| Groups::open(&name, &wanted)) }
     }
 
+    /// Makes ready what another plan's processes need besides.
+    pub fn widen(&mut self, plan: &Plan, name: &str, server: &ServerPlan) {
+        let lacks = wanted(&server.processes).into_iter().any(|controller| !self.can(controller));
+        if lacks {
+            // What is in use stays: only empty groups go.
+            self.groups = None;
+            *self = Self::of(plan, name, server);
+        }
+    }
+
     /// The same for the command that starts all launchers: they find themselves in the group that it has moved into, out of the
     /// way of their processes' groups. To be kept as long as they run.
     pub fn of_all(plan: &Plan) -> Self {

@@ -6,12 +6,17 @@
 //!                                                        → PortalsHolding → PortalsLeaving → Gone
 //! ```
 //!
-//! Every state that waits has a deadline: [`Machine::next_deadline`] says when to come with [`Event::Tick`].
+//! Every state that waits has a deadline: [`Machine::next_deadline`] says when to come with [`Event::Tick`]. A rollout
+//! ([`change`]) happens while the server flows.
+
+pub mod change;
 
 use waldo_compiler::plan::{RestartPolicy, Stalled};
 use waldo_sdk::control::{FromProcess, ToProcess};
 
+use self::change::Change;
 use super::state::{Ended, Finish, Moment, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
+use crate::rollout::{Failure, StepName};
 
 /// The first pause before a start, after a start that was made at once. Milliseconds.
 const FIRST_PAUSE: u64 = 50;
@@ -59,6 +64,8 @@ pub enum Event {
         process: ProcessIndex,
         /// The incarnation that said it.
         incarnation: u64,
+        /// The generation that it lives by.
+        generation: u64,
         /// What.
         message: FromProcess,
     },
@@ -94,6 +101,24 @@ pub enum Event {
         process: ProcessIndex,
         /// Its number: it moves with every progress, and while there is nothing to do.
         beat: u64,
+    },
+    /// A rollout has been verified.
+    Prepared(Change),
+    /// A step of it was asked for.
+    Step {
+        /// Which.
+        step: StepName,
+        /// The flows that portals deliver though they hold.
+        but: Vec<String>,
+    },
+    /// The stages have been proved idle, or why they can't be.
+    JudgedIdle(Option<Failure>),
+    /// What a process is to live by couldn't be put in place.
+    NotInstalled {
+        /// Which.
+        process: ProcessIndex,
+        /// Why.
+        why: String,
     },
     /// Time has passed.
     Tick,
@@ -131,6 +156,12 @@ pub enum Effect {
         /// Which.
         process: ProcessIndex,
     },
+    /// Put in place what it lives by under the new plan: its wiring, and what else it needs. If that can't be done,
+    /// answered by [`Event::NotInstalled`].
+    Install {
+        /// Which. One that hasn't been heard of is the next in order.
+        process: ProcessIndex,
+    },
     /// Watch whether the stages still have something to work off; answered by [`Event::Drained`].
     WatchDrain,
     /// Nothing runs any more: leave.
@@ -146,16 +177,41 @@ pub struct Machine {
     holding: u64,
     gate_closed: bool,
     stop_portals: bool,
+    generation: u64,
+    change: Option<Change>,
+    concluded: Option<(u64, StepName)>,
     effects: Vec<Effect>,
 }
 
 impl Machine {
     /// A server whose processes have not been started. `drain` is how long its stages may take to work off what is
     /// there when it stops, and `grace` the longest grace of a process on any server, in milliseconds.
-    pub fn new(processes: Vec<Process>, drain: u64, grace: u64) -> Self {
-        let phase = Phase::StartingPortals;
-        let holding = HOLDING.saturating_add(drain).saturating_add(grace);
-        Self { processes, phase, drain, holding, gate_closed: false, stop_portals: false, effects: Vec::new() }
+    pub fn new(generation: u64, mut processes: Vec<Process>, drain: u64, grace: u64) -> Self {
+        for process in &mut processes {
+            process.installed = generation;
+        }
+        Self {
+            processes,
+            phase: Phase::StartingPortals,
+            drain,
+            holding: HOLDING.saturating_add(drain).saturating_add(grace),
+            gate_closed: false,
+            stop_portals: false,
+            generation,
+            change: None,
+            concluded: None,
+            effects: Vec::new(),
+        }
+    }
+
+    /// The generation that is live here.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether gates are to be closed.
+    pub fn gate_closed(&self) -> bool {
+        self.gate_closed
     }
 
     /// The processes, in the order of the plan.
@@ -175,8 +231,9 @@ impl Machine {
             Event::Started { process, pid } => self.started(now, process, pid),
             Event::NotStarted { process, why } => self.ended(now, process, Ended::NotStarted(why)),
             Event::Ended { process, ended } => self.ended(now, process, ended),
-            Event::Said { process, incarnation, message } => {
+            Event::Said { process, incarnation, generation, message } => {
                 if self.processes[process.0].incarnation == incarnation {
+                    self.processes[process.0].lives_by = generation;
                     self.said(now, process, message);
                 }
             }
@@ -201,10 +258,15 @@ impl Machine {
                 }
             }
             Event::Heartbeat { process, beat } => self.heard_heartbeat(now, process, beat),
+            Event::Prepared(change) => self.prepared(change),
+            Event::Step { step, but } => self.step(now, step, but),
+            Event::JudgedIdle(failure) => self.judged_idle(failure),
+            Event::NotInstalled { process, why } => self.not_installed(process, &why),
             Event::Tick => {}
         }
         self.tick(now);
         self.advance(now);
+        self.advance_change(now);
         std::mem::take(&mut self.effects)
     }
 
@@ -271,6 +333,7 @@ impl Machine {
     fn start(&mut self, index: ProcessIndex) {
         let process = &mut self.processes[index.0];
         process.incarnation += 1;
+        process.lives_by = process.installed;
         process.connected = false;
         process.gate_closed = false;
         process.trouble = None;
@@ -297,8 +360,9 @@ impl Machine {
                     process.state = State::Ready { pid, since: now };
                     process.heartbeat.1 = now;
                     if self.is_to_be_gated(index) {
-                        self.tell(index, ToProcess::gate(true));
+                        self.tell_gate(index);
                     }
+                    self.catch_up(index);
                     if self.processes[index.0].finish == Finish::Asked {
                         self.tell(index, ToProcess::Finish);
                     }
@@ -312,12 +376,11 @@ impl Machine {
             }
             FromProcess::Finished => process.finish = Finish::Done,
             FromProcess::Trouble { text } => process.trouble = Some(text),
-            // Answers of a rollout; this machine asks for none.
-            FromProcess::Adopted { .. }
-            | FromProcess::Refused { .. }
-            | FromProcess::Flushed { .. }
-            | FromProcess::HandedOver { .. }
-            | FromProcess::Settled { .. } => {}
+            FromProcess::Adopted { .. } => {}
+            FromProcess::Refused { generation, text } => self.refused(index, generation, &text),
+            FromProcess::Flushed { generation } => process.flushed = generation,
+            FromProcess::HandedOver { generation } => process.handed_over = generation,
+            FromProcess::Settled { generation } => process.settled = generation,
         }
     }
 
@@ -353,6 +416,12 @@ impl Machine {
         process.connected = false;
         process.gate_closed = false;
         let wanted_gone = leaving || matches!(process.state, State::Leaving { .. });
+        let ended = process.ended.clone();
+        if !wanted_gone && ended.is_some_and(|ended| self.is_failed_start(index, &ended)) {
+            self.processes[index.0].state = State::GivenUp;
+            return;
+        }
+        let process = &mut self.processes[index.0];
         if wanted_gone {
             process.state = State::Stopped;
         } else if success && process.finish != Finish::Open {
@@ -404,8 +473,7 @@ impl Machine {
         for index in (0..self.processes.len()).map(ProcessIndex) {
             let process = &self.processes[index.0];
             if process.role != Role::Stage && matches!(process.state, State::Ready { .. }) {
-                let closed = self.is_to_be_gated(index);
-                self.tell(index, ToProcess::gate(closed));
+                self.tell_gate(index);
             }
         }
     }
@@ -416,9 +484,15 @@ impl Machine {
             self.processes[index.0].paused = paused.contains(&index);
             let closed = self.is_to_be_gated(index);
             if closed != before && matches!(self.processes[index.0].state, State::Ready { .. }) {
-                self.tell(index, ToProcess::gate(closed));
+                self.tell_gate(index);
             }
         }
+    }
+
+    fn tell_gate(&mut self, index: ProcessIndex) {
+        let closed = self.is_to_be_gated(index);
+        let but = self.change.as_ref().map_or_else(Vec::new, |change| change.delivered().to_vec());
+        self.tell(index, ToProcess::Gate { closed, but });
     }
 
     fn finish(&mut self, stage: &str) {

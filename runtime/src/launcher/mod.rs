@@ -12,12 +12,13 @@ mod machine;
 mod owners;
 mod pause;
 mod prepare;
+mod rollout;
 mod spawn;
 mod state;
 
 use std::{io, path::PathBuf, time::Duration};
 
-use waldo_compiler::plan::Plan;
+use waldo_compiler::plan::{Plan, ServerPlan};
 
 pub use leftovers::{Leftovers, clear as clear_leftovers};
 pub use limits::Limits;
@@ -27,6 +28,7 @@ pub use pause::Paused;
 pub use spawn::resolve_program;
 pub use state::{Ended, Finish, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
 
+use self::prepare::Installation;
 use crate::{
     control::Holder,
     paths::{Paths, Unusable},
@@ -56,6 +58,8 @@ pub struct Options {
     pub kept: Option<PathBuf>,
     /// Whether nobody leads: the sources are started as soon as everything else on this server is ready.
     pub alone: bool,
+    /// Whether the plan needn't have the server: a rollout is about to bring it in.
+    pub joining: bool,
     /// Whether to stop when stdin ends: its other end is held by the command that started this launcher.
     pub attached: bool,
 }
@@ -125,6 +129,19 @@ impl LaunchError {
     }
 }
 
+/// A server on which nothing runs.
+fn nothing_yet() -> ServerPlan {
+    ServerPlan {
+        address: String::new(),
+        ssh: None,
+        memory: None,
+        cpu: None,
+        queued_records: 0,
+        queued_bytes: 0,
+        processes: Vec::new(),
+    }
+}
+
 /// Reads a plan's file.
 ///
 /// # Errors
@@ -151,8 +168,11 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
     let _ = nix::unistd::setsid();
     process::become_subreaper().map_err(LaunchError::io("become the reaper of orphans"))?;
     let plan = read_plan(&options.plan)?;
-    let server =
-        plan.servers.get(&options.server).ok_or_else(|| LaunchError::NoServer(options.server.clone()))?.clone();
+    let server = match plan.servers.get(&options.server) {
+        Some(server) => server.clone(),
+        None if options.joining => nothing_yet(),
+        None => return Err(LaunchError::NoServer(options.server.clone())),
+    };
     let mut paths = Paths::new(&options.run_root, &options.root, &plan.topology, &plan.namespace);
     if let Some(kept) = &options.kept {
         paths = paths.keeping(kept);
@@ -173,10 +193,17 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
         Taken::Held(holder) => return Err(LaunchError::Held { server: options.server.clone(), holder }),
     };
     clear_leftovers(&places, true).map_err(LaunchError::Leftovers)?;
-    let prepared = prepare::prepare(options, &plan, &server, &places)?;
+    let installation = Installation {
+        generation: options.generation,
+        plan: &plan,
+        server: &options.server,
+        places: &places,
+        guide: places.guide(),
+    };
+    let prepared = prepare::prepare(&installation, &server)?;
     let last_status = paths.last_status(&options.server);
     let _ = std::fs::remove_file(&last_status);
-    let outcome = driver::Driver::new(options, &plan, &server, &places, prepared)
+    let outcome = driver::Driver::new(options, &plan, &server, &paths, prepared)
         .and_then(driver::Driver::run)
         .and_then(|status| {
             let said = serde_json::to_vec(&status)

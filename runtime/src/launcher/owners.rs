@@ -12,7 +12,7 @@ use std::{
 };
 
 use nix::unistd::{User, geteuid};
-use waldo_compiler::plan::{Plan, Program, ServerPlan};
+use waldo_compiler::plan::{Plan, ProcessPlan, Program, ServerPlan};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::LaunchError;
@@ -38,53 +38,83 @@ fn user(program: &Program) -> Option<&str> {
     }
 }
 
-/// Gives what [`super::prepare`] has made to those who need it.
-pub fn hand_over(plan: &Plan, server: &ServerPlan, places: &ServerPaths) -> Result<(), LaunchError> {
-    let Some(group) = group(plan) else { return Ok(()) };
+/// Checks that this launcher may start the processes as the users that they have.
+///
+/// # Errors
+/// Whom it doesn't know, or may not become.
+pub fn check(server: &ServerPlan) -> Result<(), LaunchError> {
     for process in &server.processes {
-        if let Some(name) = user(&process.program) {
-            let user = User::from_name(name)
-                .ok()
-                .flatten()
-                .ok_or_else(|| LaunchError::NoUser { process: process.name.clone(), user: name.to_owned() })?;
-            if user.uid != geteuid() && !geteuid().is_root() {
-                return Err(LaunchError::NotRoot { process: process.name.clone(), user: name.to_owned() });
+        let Some(name) = user(&process.program) else { continue };
+        let user = User::from_name(name)
+            .ok()
+            .flatten()
+            .ok_or_else(|| LaunchError::NoUser { process: process.name.clone(), user: name.to_owned() })?;
+        if user.uid != geteuid() && !geteuid().is_root() {
+            return Err(LaunchError::NotRoot { process: process.name.clone(), user: name.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Who gets what. `None` where all run as this very user: then there is nobody to hand anything over to.
+pub struct Owners<'a> {
+    group: u32,
+    places: &'a ServerPaths,
+}
+
+impl<'a> Owners<'a> {
+    /// Opens the run directory to the namespace's group.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn of(plan: &Plan, places: &'a ServerPaths) -> Result<Option<Self>, LaunchError> {
+        let Some(group) = group(plan).filter(|_| geteuid().is_root()) else { return Ok(None) };
+        let mut above = places.run.parent();
+        for mode in [0o750, 0o755] {
+            // The namespace's directory, and the topology's, which others have to pass through.
+            if let Some(directory) = above {
+                let gid = if mode == 0o750 { Some(group) } else { None };
+                let _ = chown(directory, None, gid);
+                let _ = fs::set_permissions(directory, fs::Permissions::from_mode(mode));
+                above = directory.parent();
             }
         }
+        let owners = Self { group, places };
+        owners.own(&places.run, None, 0o2750)?;
+        Ok(Some(owners))
     }
-    if !geteuid().is_root() {
-        // All run as this very user: there is nobody to hand anything over to.
-        return Ok(());
+
+    /// Lets all processes read a guide.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn guide(&self, path: &Path) -> Result<(), LaunchError> {
+        self.own(path, None, 0o640)
     }
-    let own = |path: &Path, uid: Option<u32>, mode: u32| {
-        let owned =
-            chown(path, uid, Some(group)).and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)));
-        owned.map_err(LaunchError::io(format!("give {} to the namespace's group", path.display())))
-    };
-    let mut above = places.run.parent();
-    for mode in [0o750, 0o755] {
-        // The namespace's directory, and the topology's, which others have to pass through.
-        if let Some(directory) = above {
-            let gid = if mode == 0o750 { Some(group) } else { None };
-            let _ = chown(directory, None, gid);
-            let _ = fs::set_permissions(directory, fs::Permissions::from_mode(mode));
-            above = directory.parent();
-        }
-    }
-    own(&places.run, None, 0o2750)?;
-    own(&places.guide(), None, 0o640)?;
-    for process in &server.processes {
-        let uid =
-            user(&process.program).and_then(|name| User::from_name(name).ok().flatten()).map(|user| user.uid.as_raw());
-        own(&places.process(&process.name), uid, 0o2750)?;
-        own(&places.wiring(&process.name), None, 0o640)?;
-        own(&places.page(&process.name), uid, 0o660)?;
+
+    /// Gives a process what is its own.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn process(&self, process: &ProcessPlan) -> Result<(), LaunchError> {
+        let Self { places, .. } = self;
+        let user = user(&process.program).and_then(|name| User::from_name(name).ok().flatten());
+        let uid = user.map(|user| user.uid.as_raw());
+        self.own(&places.process(&process.name), uid, 0o2750)?;
+        self.own(&places.wiring(&process.name), None, 0o640)?;
+        self.own(&places.page(&process.name), uid, 0o660)?;
         if uid.is_some() {
             let state = places.state(&process.name);
             chown(&state, uid, None).map_err(LaunchError::io(format!("give {} to its user", state.display())))?;
         }
+        Ok(())
     }
-    Ok(())
+
+    fn own(&self, path: &Path, uid: Option<u32>, mode: u32) -> Result<(), LaunchError> {
+        let owned = chown(path, uid, Some(self.group))
+            .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)));
+        owned.map_err(LaunchError::io(format!("give {} to the namespace's group", path.display())))
+    }
 }
 
 /// Lets the namespace's processes, whoever they run as, reach the launcher.

@@ -1,4 +1,4 @@
-//! What must be there before the first process starts: directories, guide, wiring, counters pages.
+//! What must be there before a process starts, or adopts another plan: directories, guide, wiring, counters pages.
 
 use std::{
     collections::BTreeSet,
@@ -13,11 +13,14 @@ use waldo_sdk::{
     wiring::{self, Place, Placed},
 };
 
-use super::{LaunchError, Options, owners};
-use crate::paths::ServerPaths;
+use super::{
+    LaunchError,
+    owners::{self, Owners},
+};
+use crate::{paths::ServerPaths, portal::Transition};
 
-/// The least number of slots of a counters page.
-const LEAST_SLOTS: usize = 256;
+/// The least number of slots of a counters page. Rollouts wire a process anew, and its page must last.
+const LEAST_SLOTS: usize = 4096;
 /// How many times the slots that the wiring asks for a page has: it must not fill up, and is sparse.
 const SLOTS_TO_SPARE: usize = 4;
 /// Counts for people (`received`, `resumed`, `clients`, `rejected`, `dead`) that a flow may have.
@@ -32,31 +35,64 @@ pub fn directory(path: &Path) -> Result<(), LaunchError> {
         .map_err(LaunchError::io(format!("make the directory {}", path.display())))
 }
 
-/// Sets a server's run directory up; answers the counters pages, in the order of the plan's processes.
-pub fn prepare(
-    options: &Options,
-    plan: &Plan,
-    server: &ServerPlan,
-    places: &ServerPaths,
-) -> Result<Vec<Page>, LaunchError> {
-    directory(&places.logs())?;
-    write(&places.guide(), &plan.guide)?;
-    let senders: usize = plan.servers.values().map(|server| server.processes.len()).sum();
-    let mut pages = Vec::new();
-    for process in &server.processes {
+/// A plan as it is put into a server's run directory.
+pub struct Installation<'a> {
+    /// The number of the plan.
+    pub generation: u64,
+    /// The whole plan.
+    pub plan: &'a Plan,
+    /// The server's name.
+    pub server: &'a str,
+    /// Its places.
+    pub places: &'a ServerPaths,
+    /// Where the plan's guide is put.
+    pub guide: PathBuf,
+}
+
+impl Installation<'_> {
+    /// Puts the plan's guide in place.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn put_guide(&self) -> Result<(), LaunchError> {
+        write(&self.guide, &self.plan.guide)?;
+        match Owners::of(self.plan, self.places)? {
+            Some(owners) => owners.guide(&self.guide),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a process's directories and its counters page; an earlier page, with all that it counts, stays.
+    ///
+    /// # Errors
+    /// If the disk refuses, or an earlier page is too small.
+    pub fn make_room(&self, process: &ProcessPlan) -> Result<Page, LaunchError> {
+        let Self { plan, places, .. } = self;
         directory(&places.process(&process.name))?;
         directory(&places.state(&process.name))?;
         if process.wiring.portal.is_some() {
             directory(&places.spool(&process.name))?;
         }
+        let senders: usize = plan.servers.values().map(|server| server.processes.len()).sum();
+        let page = places.page(&process.name);
+        Page::create(&page, capacity(process, plan.servers.len(), senders))
+            .map_err(LaunchError::io(format!("make the counters page {}", page.display())))
+    }
+
+    /// Puts in place what a process lives by, once there is room for it.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn put(&self, process: &ProcessPlan) -> Result<(), LaunchError> {
+        let Self { plan, places, .. } = self;
         let place = Place {
             topology: plan.topology.clone(),
             namespace: plan.namespace.clone(),
-            server: options.server.clone(),
+            server: self.server.to_owned(),
             process: process.name.clone(),
-            generation: options.generation,
+            generation: self.generation,
             run: places.run.clone(),
-            guide: places.guide(),
+            guide: self.guide.clone(),
             state: places.state(&process.name),
             spool: places.spool(&process.name),
         };
@@ -64,12 +100,28 @@ pub fn prepare(
             &places.wiring(&process.name),
             &Placed { format: wiring::FORMAT, place, wiring: process.wiring.clone() },
         )?;
-        let page = places.page(&process.name);
-        let page = Page::create(&page, capacity(process, plan.servers.len(), senders))
-            .map_err(LaunchError::io(format!("make the counters page {}", page.display())))?;
-        pages.push(page);
+        match Owners::of(plan, places)? {
+            Some(owners) => owners.process(process),
+            None => Ok(()),
+        }
     }
-    owners::hand_over(plan, server, places)?;
+}
+
+/// Sets a server's run directory up; answers the counters pages, in the order of the plan's processes.
+pub fn prepare(installation: &Installation<'_>, server: &ServerPlan) -> Result<Vec<Page>, LaunchError> {
+    directory(&installation.places.logs())?;
+    owners::check(server)?;
+    installation.put_guide()?;
+    let mut pages = Vec::new();
+    for process in &server.processes {
+        if process.wiring.portal.is_some() {
+            // Of a rollout that was under way when everything was stopped: it has nothing to do with this start.
+            let spool = installation.places.spool(&process.name);
+            Transition::remove(&spool).map_err(LaunchError::io(format!("clear {}", spool.display())))?;
+        }
+        pages.push(installation.make_room(process)?);
+        installation.put(process)?;
+    }
     Ok(pages)
 }
 
@@ -108,5 +160,7 @@ pub fn remove(places: &ServerPaths) {
 fn write(path: &Path, value: &impl serde::Serialize) -> Result<(), LaunchError> {
     let doing = || format!("write {}", path.display());
     let text = serde_json::to_vec(value).map_err(LaunchError::io(doing()))?;
-    fs::write(path, text).map_err(LaunchError::io(doing()))
+    // Whoever reads it meanwhile finds the old one or the new one, never a part.
+    let new = path.with_extension("new");
+    fs::write(&new, text).and_then(|()| fs::rename(&new, path)).map_err(LaunchError::io(doing()))
 }

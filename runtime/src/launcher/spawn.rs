@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use waldo_compiler::plan::{Plan, ProcessPlan, Program, Speaks, StageProgram};
+use waldo_compiler::plan::{Plan, ProcessPlan, Program, ServerPlan, Speaks, StageProgram};
 
 use super::{Options, limits::Limits, logs, owners};
 use crate::{
@@ -45,6 +45,12 @@ impl Spawner {
             group: owners::group(plan),
             limits,
         })
+    }
+
+    /// Goes by another plan for what is started from now on.
+    pub fn follow(&mut self, plan: &Plan, server: &ServerPlan) {
+        self.group = owners::group(plan);
+        self.limits.widen(plan, &self.server, server);
     }
 
     /// By what a process is kept to its limits.

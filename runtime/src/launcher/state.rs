@@ -249,6 +249,18 @@ pub struct Process {
     pub ended: Option<Ended>,
     /// What it said last that a person should read.
     pub trouble: Option<String>,
+    /// The generation of the wiring that is in place for it.
+    pub installed: u64,
+    /// The generation that it lives by, as it said last.
+    pub lives_by: u64,
+    /// The generation by whose guide all that it ever sent has receipts, at least.
+    pub flushed: u64,
+    /// The generation that it has handed over for, as a portal.
+    pub handed_over: u64,
+    /// The generation that it has settled for, as a portal.
+    pub settled: u64,
+    /// Whether the plan doesn't have it, or not any more.
+    pub removed: bool,
 }
 
 impl Process {
@@ -281,7 +293,24 @@ impl Process {
             finish: Finish::Open,
             ended: None,
             trouble: None,
+            installed: 0,
+            lives_by: 0,
+            flushed: 0,
+            handed_over: 0,
+            settled: 0,
+            removed: false,
         }
+    }
+
+    /// Takes over what another plan says of it: what is heeded without its doing.
+    pub fn follow(&mut self, plan: &ProcessPlan) {
+        let new = Self::new(plan);
+        self.stage = new.stage;
+        self.role = new.role;
+        self.restart = new.restart;
+        self.grace = new.grace;
+        self.ready_timeout = new.ready_timeout;
+        self.alive = new.alive;
     }
 
     /// Its process id, while it runs.

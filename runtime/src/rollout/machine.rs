@@ -47,6 +47,8 @@ pub struct Part {
     pub changes: bool,
     /// The flows that its portals deliver before the switch, as the new plan doesn't have them there.
     pub drains: Vec<String>,
+    /// Its processes whose programs are others than when they were started.
+    pub rebuilt: Vec<String>,
 }
 
 /// Where the rollout stands.
@@ -241,7 +243,11 @@ impl Machine {
     fn step(&self, phase: Phase, part: &Part) -> Option<Step> {
         let changes = |step| part.changes.then_some(step);
         match phase {
-            Phase::Prepare => Some(Step::Prepare { plan: self.plan.clone(), digest: self.digest.clone() }),
+            Phase::Prepare => Some(Step::Prepare {
+                plan: self.plan.clone(),
+                digest: self.digest.clone(),
+                rebuilt: part.rebuilt.clone(),
+            }),
             Phase::Hold => part.holds.then_some(Step::Hold),
             Phase::Idle => part.holds.then_some(Step::Idle),
             Phase::Drain => part.holds.then(|| Step::Drain { flows: part.drains.clone() }),

@@ -9,4 +9,4 @@ pub mod store;
 
 pub use machine::{Effect, Event, Machine, Outcome, Part};
 pub use step::{Failure, Progress, Stage, Step, StepName};
-pub use store::Decision;
+pub use store::{Decision, Intent, Store, StoreError};

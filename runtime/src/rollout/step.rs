@@ -15,6 +15,9 @@ pub enum Step {
         plan: PathBuf,
         /// The digest that it must have.
         digest: String,
+        /// The processes of this server whose programs are others now, though the plan calls them the same.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rebuilt: Vec<String>,
     },
     /// Portals stop delivering, sources stop sending.
     Hold,
@@ -129,6 +132,12 @@ pub struct Progress {
     pub step: StepName,
     /// How it stands.
     pub state: Stage,
+    /// How long its portals and sources have held. Milliseconds.
+    #[serde(default)]
+    pub paused: u64,
+    /// How many records its portals held when they released.
+    #[serde(default)]
+    pub held: u64,
 }
 
 /// How a step stands on one server.

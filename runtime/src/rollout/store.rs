@@ -123,6 +123,17 @@ impl Store {
         Ok(numbers.max().unwrap_or(0).max(self.live()?.unwrap_or(0)))
     }
 
+    /// Makes a plan the live one at once, where nothing runs. Answers its generation.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn begin(&self, plan: &Plan) -> Result<u64, StoreError> {
+        let generation = self.newest()? + 1;
+        self.put_plan(generation, plan)?;
+        self.set_live(generation)?;
+        Ok(generation)
+    }
+
     /// Keeps the plan of a generation.
     ///
     /// # Errors

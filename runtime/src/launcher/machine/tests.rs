@@ -41,6 +41,12 @@ fn process(name: &str, role: Role, policy: RestartPolicy) -> Process {
         finish: Finish::Open,
         ended: None,
         trouble: None,
+        installed: 0,
+        lives_by: 0,
+        flushed: 0,
+        handed_over: 0,
+        settled: 0,
+        removed: false,
     }
 }
 
@@ -64,7 +70,7 @@ impl Server {
     }
 
     fn of(processes: Vec<Process>) -> Self {
-        Self { machine: Machine::new(processes, DRAIN, GRACE), now: 1_000 }
+        Self { machine: Machine::new(1, processes, DRAIN, GRACE), now: 1_000 }
     }
 
     /// A server on which everything is ready, and the sources have been started.
@@ -92,7 +98,7 @@ impl Server {
 
     fn said(&self, process: ProcessIndex, message: FromProcess) -> Event {
         let incarnation = self.machine.processes()[process.0].incarnation;
-        Event::Said { process, incarnation, message }
+        Event::Said { process, incarnation, generation: 1, message }
     }
 
     #[track_caller]

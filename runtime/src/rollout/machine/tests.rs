@@ -10,6 +10,7 @@ fn parts() -> Vec<Part> {
         holds,
         changes,
         drains: drains.iter().map(|&flow| flow.to_owned()).collect(),
+        rebuilt: Vec::new(),
     };
     vec![part("s3", false, false, &[]), part("s1", true, true, &["call"]), part("s2", false, true, &[])]
 }
@@ -85,7 +86,7 @@ fn ask(server: &str, step: Step) -> Effect {
 }
 
 fn prepare() -> Step {
-    Step::Prepare { plan: "plan".into(), digest: "digest".to_owned() }
+    Step::Prepare { plan: "plan".into(), digest: "digest".to_owned(), rebuilt: Vec::new() }
 }
 
 fn broken() -> Failure {

@@ -1,0 +1,382 @@
+//! The launcher's rim in a rollout: plans are read and put in place, idleness is proved, and a deployer that has vanished
+//! is noticed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::{Command as Program, Stdio},
+};
+
+use waldo_compiler::plan::Plan;
+use waldo_sdk::page::{Kind, Page};
+
+use super::Driver;
+use crate::{
+    control::Answer,
+    idle::{Scope, Verdict},
+    launcher::{
+        machine::{
+            Event,
+            change::{Change, Order},
+        },
+        prepare::Installation,
+        rollout,
+        state::{Moment, Phase, ProcessIndex, Role},
+    },
+    rollout::{Decision, Failure, Progress, Stage, Step, StepName, Store},
+};
+
+/// A deployer that hasn't been heard of for so long has vanished. Milliseconds.
+const LEASE: u64 = 5_000;
+
+/// What the launcher keeps of the rollout that is under way.
+#[derive(Default)]
+pub struct Rollout {
+    next: Option<Next>,
+    /// When its deployer was heard last.
+    pub led_at: Moment,
+    idle_until: Moment,
+    /// Each process's heartbeat since the proof was wanted, and when it moved last.
+    beats: Vec<(u64, Moment)>,
+    holds_since: Option<Moment>,
+    paused: u64,
+    held: u64,
+}
+
+struct Next {
+    generation: u64,
+    plan: Plan,
+    has_guide: bool,
+    /// The pages of processes that the plan before didn't have.
+    pages: BTreeMap<String, Page>,
+}
+
+impl Driver {
+    /// How the rollout stands.
+    pub(super) fn progress(&self) -> Option<Progress> {
+        let progress = self.machine.progress()?;
+        let since = self.rollout.holds_since.map(|since| self.now().saturating_sub(since));
+        Some(Progress { paused: since.unwrap_or(self.rollout.paused), held: self.rollout.held, ..progress })
+    }
+
+    /// Does what a deployer asks for, as far as it can be done at once.
+    pub(super) fn asked_for_step(&mut self, generation: u64, step: Step) -> Answer {
+        self.rollout.led_at = self.now();
+        let name = step.name();
+        let of = |state| Answer::Progress(Some(Progress { generation, step: name, state, paused: 0, held: 0 }));
+        let refused = |why| of(Stage::Failed(Failure::Other(why)));
+        let change = self.machine.change();
+        let is_ours = change.is_some_and(|change| change.generation == generation);
+        if let Step::Prepare { plan, digest, rebuilt } = step {
+            if is_ours {
+                return of(Stage::Done);
+            }
+            return match self.prepare_rollout(generation, &plan, &digest, rebuilt.into_iter().collect()) {
+                Ok(change) => {
+                    self.note(&format!("rollout to plan {generation}: prepared"));
+                    self.take_in(Event::Prepared(change));
+                    of(Stage::Done)
+                }
+                Err(why) => {
+                    self.note(&format!("rollout to plan {generation}: {why}"));
+                    refused(why)
+                }
+            };
+        }
+        let Some(change) = change.filter(|_| is_ours) else {
+            let concluded = self.progress().filter(|progress| progress.generation == generation);
+            return match concluded {
+                Some(aborted) if aborted.step == StepName::Abort && name != StepName::Abort => {
+                    refused("it has been given up".to_owned())
+                }
+                Some(released) if name == StepName::Abort && released.step != StepName::Abort => {
+                    refused("it has been decided, and is over".to_owned())
+                }
+                Some(progress) => Answer::Progress(Some(Progress { step: name, ..progress })),
+                None if name == StepName::Abort => of(Stage::Done),
+                None if name == StepName::Release && self.machine.generation() == generation => of(Stage::Done),
+                None => refused(format!("it knows of no rollout to plan {generation}")),
+            };
+        };
+        if name == StepName::Abort && change.is_decided() {
+            return refused("it has been decided: the rollout goes on".to_owned());
+        }
+        // From a deployer that has slept, or goes on for another: no step is taken twice, and none back.
+        if name < change.step() {
+            return of(change.came_to(name));
+        }
+        self.take_step(generation, name, step);
+        Answer::Progress(self.progress())
+    }
+
+    fn take_step(&mut self, generation: u64, name: StepName, step: Step) {
+        self.note(&format!("rollout to plan {generation}: {name}"));
+        let now = self.now();
+        match name {
+            StepName::Hold => {
+                self.rollout.holds_since.get_or_insert(now);
+            }
+            StepName::Idle | StepName::IdleAgain => {
+                self.rollout.idle_until = now.saturating_add(self.plan.idle_timeout);
+                self.rollout.beats = self.pages.iter().map(|page| (page.heartbeat(), now)).collect();
+            }
+            StepName::Release => {
+                self.end_pause();
+                self.rollout.held = self.held();
+            }
+            StepName::Abort => self.end_pause(),
+            _ => {}
+        }
+        let but = if let Step::Drain { flows } = step { flows } else { Vec::new() };
+        self.take_in(Event::Step { step: name, but });
+        match name {
+            StepName::Release => self.lives_by_next(),
+            StepName::Abort => self.rollout.next = None,
+            _ => {}
+        }
+    }
+
+    fn end_pause(&mut self) {
+        if let Some(since) = self.rollout.holds_since.take() {
+            self.rollout.paused = self.now().saturating_sub(since);
+        }
+    }
+
+    fn prepare_rollout(
+        &mut self,
+        generation: u64,
+        plan: &Path,
+        digest: &str,
+        rebuilt: BTreeSet<String>,
+    ) -> Result<Change, String> {
+        if self.machine.phase() != Phase::Flowing && !self.plans.is_empty() {
+            return Err("not everything has been started yet, or it is being stopped".to_owned());
+        }
+        let live = self.machine.change().map_or(self.machine.generation(), |change| change.generation);
+        if generation <= live {
+            return Err(format!("plan {live} is live already, or about to be"));
+        }
+        // What failed after its decision is what this one leads back from.
+        if self.machine.change().is_some_and(Change::is_decided) {
+            self.lives_by_next();
+        }
+        let plan = rollout::read(plan, digest, &self.plan)?;
+        let parts = rollout::parts(&self.plan, &plan, &self.server, &rebuilt)?;
+        rollout::verify(&self.plan, &plan, &self.server, &parts, &self.paths)?;
+        let mut next = Next { generation, plan, has_guide: false, pages: BTreeMap::new() };
+        for (name, part) in &parts {
+            let is_new = self.plans.iter().all(|known| known.name != *name);
+            if let Some(process) = part.plan.as_ref().filter(|_| is_new && part.order == Order::Start) {
+                let page = self.installation(&next).make_room(process).map_err(|error| error.to_string())?;
+                next.pages.insert(name.clone(), page);
+            }
+        }
+        self.rollout.next = Some(next);
+        self.rollout.paused = 0;
+        self.rollout.held = 0;
+        Ok(Change::new(generation, parts))
+    }
+
+    fn installation<'a>(&'a self, next: &'a Next) -> Installation<'a> {
+        Installation {
+            generation: next.generation,
+            plan: &next.plan,
+            server: &self.server,
+            places: &self.places,
+            guide: self.places.guide_of(next.generation),
+        }
+    }
+
+    /// Gives those processes a place that the machine has taken in. Answers whether there are any.
+    pub(super) fn give_room(&mut self) -> bool {
+        let before = self.plans.len();
+        while self.plans.len() < self.machine.processes().len() {
+            let name = self.machine.processes()[self.plans.len()].name.clone();
+            let plan = self.machine.change().and_then(|change| change.parts.get(&name)?.plan.clone());
+            let page = self.rollout.next.as_mut().and_then(|next| next.pages.remove(&name));
+            // Prepared together with the change that brings it.
+            let (Some(plan), Some(page)) = (plan, page) else { break };
+            self.idle.watch(&name, page.clone());
+            self.log_from.push(super::length(&self.places.log(&name)));
+            self.received.push(0);
+            self.rates.push(0);
+            self.pages.push(page);
+            self.plans.push(plan);
+        }
+        self.plans.len() > before
+    }
+
+    /// Puts in place what a process lives by under the new plan.
+    pub(super) fn install(&mut self, process: ProcessIndex) -> Option<Event> {
+        self.put_in_place(process).err().map(|why| Event::NotInstalled { process, why })
+    }
+
+    fn put_in_place(&mut self, process: ProcessIndex) -> Result<(), String> {
+        let Some(mut next) = self.rollout.next.take() else { return Ok(()) };
+        let put = self.put_of(&mut next, process);
+        self.rollout.next = Some(next);
+        put
+    }
+
+    fn put_of(&mut self, next: &mut Next, process: ProcessIndex) -> Result<(), String> {
+        let known = &self.machine.processes()[process.0];
+        let part = self.machine.change().and_then(|change| change.parts.get(&known.name));
+        let plan = part.and_then(|part| part.plan.clone());
+        let plan = plan.unwrap_or_else(|| rollout::leaving(&self.plans[process.0]));
+        if known.role == Role::Portal {
+            rollout::put_transition(&self.plan, &self.server, &known.name, next.generation, &self.places)
+                .map_err(|error| format!("cannot write down what the plan before was: {error}"))?;
+        }
+        if !next.has_guide {
+            self.installation(next).put_guide().map_err(|error| error.to_string())?;
+            self.spawner.follow(&next.plan, &rollout::server_of(&next.plan, &self.server));
+            next.has_guide = true;
+        }
+        self.installation(next).put(&plan).map_err(|error| error.to_string())?;
+        self.plans[process.0] = plan;
+        Ok(())
+    }
+
+    /// The new plan is the one that is live here.
+    fn lives_by_next(&mut self) {
+        let Some(next) = self.rollout.next.take() else { return };
+        // Settings that no process has to adopt.
+        for plan in rollout::server_of(&next.plan, &self.server).processes {
+            if let Some(known) = self.plans.iter_mut().find(|known| known.name == plan.name) {
+                *known = plan;
+            }
+        }
+        self.plan = next.plan;
+        self.note(&format!("lives by plan {}", next.generation));
+        self.forget_guides();
+    }
+
+    /// Removes guides that no process lives by any more.
+    fn forget_guides(&self) {
+        let used: BTreeSet<u64> = self
+            .machine
+            .processes()
+            .iter()
+            .flat_map(|process| [process.installed, process.lives_by])
+            .chain([self.machine.generation()])
+            .collect();
+        for entry in std::fs::read_dir(&self.places.run).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let generation =
+                name.to_str().and_then(|name| name.strip_prefix("guide-")?.strip_suffix(".json")?.parse().ok());
+            if generation.is_some_and(|generation: u64| !used.contains(&generation)) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// How many records the portals hold.
+    fn held(&self) -> u64 {
+        let portals =
+            self.machine.processes().iter().zip(&self.pages).filter(|(process, _)| process.role == Role::Portal);
+        let spools = portals.flat_map(|(_, page)| page.entries()).filter(|entry| entry.kind == Kind::Spool);
+        spools.map(|entry| entry.sent.saturating_sub(entry.done + entry.written_off)).sum()
+    }
+
+    /// What a rollout needs while nobody says anything.
+    pub(super) fn tend_rollout(&mut self) {
+        if self.machine.change().is_none() {
+            return;
+        }
+        if self.machine.wants_idle_proof() {
+            self.listen_to_heartbeats();
+            let verdict = self.idle.prove(Scope::Stages);
+            if verdict.is_idle() {
+                self.take_in(Event::JudgedIdle(None));
+            } else if self.now() >= self.rollout.idle_until {
+                let why = self.busy(&verdict);
+                self.note(&format!("not idle in time: {why}"));
+                self.take_in(Event::JudgedIdle(Some(Failure::NotIdle(why))));
+            }
+        } else if self.now() >= self.rollout.idle_until
+            && self.machine.change().is_some_and(|change| matches!(change.step(), StepName::Idle | StepName::IdleAgain))
+            && matches!(self.progress().map(|progress| progress.state), Some(Stage::Working(_)))
+        {
+            let why = "a portal or source hasn't closed its gate".to_owned();
+            self.take_in(Event::JudgedIdle(Some(Failure::NotIdle(why))));
+        }
+        if self.now().saturating_sub(self.rollout.led_at) >= LEASE {
+            self.rollout.led_at = self.now();
+            self.deployer_has_vanished();
+        }
+    }
+
+    /// Which edges still have records, and for how long whoever has them has been at it.
+    fn busy(&self, verdict: &Verdict) -> String {
+        let Verdict::Busy { edges } = verdict else { return verdict.to_string() };
+        let described = edges.iter().take(3).map(|edge| {
+            let at_it = self
+                .at_it(&edge.who)
+                .map_or_else(String::new, |ms| format!(", at it for {:.1} s at least", ms as f64 / 1e3));
+            format!("{} has {} of {} to do{at_it}", edge.who, edge.records, edge.edge)
+        });
+        let more = edges.len().saturating_sub(3);
+        let more = if more == 0 { String::new() } else { format!("; and {more} more edges") };
+        described.collect::<Vec<_>>().join("; ") + &more
+    }
+
+    fn listen_to_heartbeats(&mut self) {
+        let now = self.now();
+        for (page, (beat, moved)) in self.pages.iter().zip(&mut self.rollout.beats) {
+            let current = page.heartbeat();
+            if current != *beat {
+                (*beat, *moved) = (current, now);
+            }
+        }
+    }
+
+    /// For how long at least a process of this server has made no progress. Milliseconds.
+    fn at_it(&self, who: &str) -> Option<u64> {
+        let name = who.rsplit('/').next()?;
+        let place = self.plans.iter().position(|plan| plan.name == name)?;
+        let (_, moved) = self.rollout.beats.get(place)?;
+        Some(self.now().saturating_sub(*moved))
+    }
+
+    /// Without a deployer the rollout is given up, unless it has been decided: then another deployer goes on with it.
+    fn deployer_has_vanished(&mut self) {
+        let Some(change) = self.machine.change() else { return };
+        let generation = change.generation;
+        let store = Store::open(&self.paths.store());
+        let decision = if change.is_decided() {
+            Ok(Decision::Commit)
+        } else {
+            store.and_then(|store| store.decide(generation, Decision::Abort))
+        };
+        match decision {
+            Ok(Decision::Abort) => {
+                self.note(&format!("rollout to plan {generation}: its deployer has vanished; given up"));
+                self.take_step(generation, StepName::Abort, Step::Abort);
+            }
+            Ok(Decision::Commit) => {
+                self.note(&format!("rollout to plan {generation}: its deployer has vanished; another one goes on"));
+                if let Err(error) = self.start_deployer() {
+                    self.note(&format!("cannot start a deployer: {error}"));
+                }
+            }
+            // Opening the gates now could mean two owners.
+            Err(error) => self.note(&format!("its deployer has vanished, and {error}: holding on")),
+        }
+    }
+
+    fn start_deployer(&self) -> std::io::Result<()> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.places.log("launcher"))?;
+        let mut command = Program::new(std::env::current_exe()?);
+        command
+            .arg("__resume")
+            .arg("--root")
+            .arg(self.paths.root())
+            .args(["--topology", &self.plan.topology, "--namespace", &self.plan.namespace])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        // Reaped with all other children.
+        command.spawn().map(drop)
+    }
+}
