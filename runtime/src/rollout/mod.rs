@@ -3,6 +3,7 @@
 //! The deployer leads: it asks every launcher for one [`step`] after the other, each when all have done the one before
 //! ([`machine`], pure; [`driver`], the rim). What must outlive it stands in the [`store`].
 
+pub mod halt;
 pub mod machine;
 pub mod step;
 pub mod store;
