@@ -3,11 +3,13 @@
 pub mod environment;
 pub mod files;
 pub mod node;
+pub mod recorded;
 mod substitution;
 pub mod yaml;
 
 pub use environment::{Environment, Missing, Unaided};
 pub use files::{MOST_BYTES, MOST_FILES, Sources};
+pub use recorded::Recorded;
 
 /// What some editors put before a text in UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';
