@@ -216,6 +216,19 @@ fn what_a_program_starts_outside_its_group_ends_with_it() {
 }
 
 #[test]
+fn programs_inherit_no_ignored_signals_from_whoever_started_waldo() {
+    let playground = Playground::copy_of("hello");
+    playground.edit("waldo.yaml", "run: seq 1000,", "run: [sh, -c, 'grep SigIgn /proc/self/status >&2; seq 1000'],");
+    let up = "trap '' USR1 QUIT TTOU PIPE; exec \"$0\" up --until-idle --quiet";
+    let waldo = playground.waldo(&[]).get_program().to_owned();
+    playground.run(playground.command("sh", &["-c", up, &waldo.to_string_lossy()])).code(0);
+    let logs = playground.run(playground.waldo(&["logs", "numbers"])).code(0);
+    let ignored = logs.stdout.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("what is ignored");
+    // Those above 31 are the C library's own.
+    assert_eq!(u64::from_str_radix(ignored.trim(), 16).expect("a set") & 0x7fff_ffff, 0, "{ignored}");
+}
+
+#[test]
 fn wrong_usage_exits_64_and_asking_for_help_0() {
     let playground = Playground::copy_of("hello");
     playground.run(playground.waldo(&["up", "--no-such-thing"])).code(64);

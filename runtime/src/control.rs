@@ -48,6 +48,8 @@ pub struct Request {
 pub enum Command {
     /// Say how the server is. Answered by [`Answer::Status`].
     Status,
+    /// Say where the server stands, and no more. Answered by [`Answer::Stands`].
+    Stand,
     /// The first reading of an idle proof. Answered by [`Answer::Done`].
     ReadDone,
     /// The second reading, after the first readings of all servers. Answered by [`Answer::Judged`].
@@ -110,6 +112,8 @@ pub enum Answer {
     Refused(String),
     /// How the server is.
     Status(Box<ServerStatus>),
+    /// Where the server stands.
+    Stands(Stand),
     /// The first reading.
     Done(FirstReading),
     /// What both readings show.

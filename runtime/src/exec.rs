@@ -1,5 +1,6 @@
-//! The exec shim: limits, working directory and signals of a process, set in the process itself before it becomes the
-//! program. Doing this between fork and exec (`pre_exec`) would make each start from a large launcher slow.
+//! The exec shim: user, limits, working directory and signals of a process, set in the process itself before it becomes
+//! the program. Doing this between fork and exec (`pre_exec`) would make each start from a large launcher slow. Processes
+//! for which none of this is asked are started without it.
 
 use std::{
     ffi::{CString, OsString},
@@ -21,7 +22,7 @@ use nix::{
 use crate::sys;
 
 /// How a process is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Setup {
     /// Whom it runs as; `None` for whoever starts it.
     pub user: Option<String>,
@@ -37,6 +38,14 @@ pub struct Setup {
     pub cwd: Option<PathBuf>,
     /// The program and its arguments; not empty.
     pub argv: Vec<OsString>,
+}
+
+impl Setup {
+    /// Whether only a working directory is asked for, which whoever starts a process can give it: no shim is needed then.
+    pub fn is_plain(&self) -> bool {
+        let Self { user, group, nofile, memory, cgroups, cwd: _, argv: _ } = self;
+        user.is_none() && group.is_none() && nofile.is_none() && memory.is_none() && cgroups.is_empty()
+    }
 }
 
 /// Why a process could not become its program.
@@ -172,4 +181,23 @@ fn set_up(setup: &Setup) -> Result<&OsString, NotStarted> {
     sys::default_signals().map_err(NotStarted::Signals)?;
     SigSet::all().thread_unblock().map_err(NotStarted::Signals)?;
     Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_needs_the_shim_as_soon_as_more_than_a_directory_is_asked_for() {
+        let plain = Setup { cwd: Some(PathBuf::from("/")), argv: vec!["true".into()], ..Setup::default() };
+        assert!(plain.is_plain());
+        let more = [
+            Setup { user: Some("nobody".into()), ..plain.clone() },
+            Setup { group: Some(7), ..plain.clone() },
+            Setup { nofile: Some(64), ..plain.clone() },
+            Setup { memory: Some(1 << 20), ..plain.clone() },
+            Setup { cgroups: vec!["/sys/fs/cgroup/a".into()], ..plain },
+        ];
+        assert!(more.iter().all(|setup| !setup.is_plain()), "{more:?}");
+    }
 }

@@ -31,6 +31,12 @@ const ASK: Duration = Duration::from_millis(50);
 const PROVE: Duration = Duration::from_millis(2);
 /// How often servers are asked while the only thing to do is to wait for processes.
 const ASK_OFTEN: Duration = Duration::from_millis(5);
+/// How many times as long as an answer took is waited before the next question, so that asking many processes how they
+/// are doesn't keep them from their work: while something is expected, and while nothing is.
+const SPARING: u32 = 20;
+const SPARING_QUIET: u32 = 200;
+/// The longest pause between two questions.
+const ASK_AT_LAST: Duration = Duration::from_secs(1);
 /// How long nothing must have moved when clients are the only ones who send: they aren't ours to ask.
 const CLIENTS_QUIET: Duration = Duration::from_secs(1);
 /// The same before any record has come: clients must find out first that they can send.
@@ -72,6 +78,8 @@ pub struct Lead<'a> {
     movement: Movement,
     began: Instant,
     asked: Option<Instant>,
+    /// How long the last answer of all servers took.
+    answer_took: Duration,
     last: Vec<ServerStatus>,
     paused: BTreeSet<String>,
     phase: &'static str,
@@ -99,6 +107,7 @@ impl<'a> Lead<'a> {
             movement: Movement::default(),
             began: now,
             asked: None,
+            answer_took: Duration::ZERO,
             last: Vec::new(),
             paused: BTreeSet::new(),
             phase: "start",
@@ -127,7 +136,9 @@ impl<'a> Lead<'a> {
                 break;
             }
             sleep(ASK_OFTEN);
-            self.asked = None;
+            if self.cluster.stands()?.iter().all(|&stand| stand >= Stand::Standing) {
+                self.asked = None;
+            }
         }
         for (portal, flow, count) in self.resumed() {
             let count = grouped(count);
@@ -174,7 +185,7 @@ impl<'a> Lead<'a> {
             match self.observe() {
                 Err(broken) => return broken,
                 Ok(_) if outlook::is_leaving(&self.last) => return Broken::StoppedByAnother,
-                Ok(_) => sleep(ASK),
+                Ok(_) => sleep(self.pause_at_least(ASK, SPARING_QUIET)),
             }
         }
     }
@@ -266,7 +277,7 @@ impl<'a> Lead<'a> {
                 let (log, log_from) = logs.next().map(|it| (it.log.clone(), it.log_from)).unwrap_or_default();
                 return Err(Broken::Trouble(Trouble { what, log, log_from }));
             }
-            sleep(ASK_OFTEN);
+            sleep(self.pause_at_least(ASK_OFTEN, SPARING));
             self.asked = None;
         }
         // What it sent at its end goes its way before the next stage's input ends.
@@ -278,13 +289,27 @@ impl<'a> Lead<'a> {
         if self.signals.pending().next().is_some() {
             return Err(Broken::Interrupted);
         }
-        if self.asked.is_none_or(|at| at.elapsed() >= ASK) {
-            self.asked = Some(Instant::now());
-            self.last = self.cluster.status()?;
-            self.progress.observe(&self.last);
-            self.tell_pauses();
-        }
+        self.ask_if_due()?;
+        self.tell_pauses();
         Ok(self.movement.observe(&self.last, self.began.elapsed()))
+    }
+
+    fn ask_if_due(&mut self) -> Result<(), ClusterError> {
+        if self.asked.is_none_or(|at| at.elapsed() >= self.pause_at_least(ASK, SPARING)) { self.ask() } else { Ok(()) }
+    }
+
+    fn ask(&mut self) -> Result<(), ClusterError> {
+        let now = Instant::now();
+        self.asked = Some(now);
+        self.last = self.cluster.status()?;
+        self.answer_took = now.elapsed();
+        self.progress.observe(&self.last);
+        Ok(())
+    }
+
+    /// How long to wait before the next question, at least `shortest`.
+    fn pause_at_least(&self, shortest: Duration, sparing: u32) -> Duration {
+        (self.answer_took * sparing).clamp(shortest, ASK_AT_LAST)
     }
 
     /// Says what a person has paused or resumed meanwhile: a run that waits for that must not seem to hang.
@@ -319,12 +344,12 @@ impl<'a> Lead<'a> {
         {
             return Err(error);
         }
-        self.wait_for(patience, |lead| match lead.cluster.status() {
-            Ok(last) => {
-                lead.progress.observe(&last);
-                lead.last = last;
-                Ok(lead.last.iter().all(|server| server.phase >= Stand::Holding))
-            }
+        let are_holding = |lead: &mut Self| {
+            let holding = lead.cluster.stands()?.iter().all(|&stand| stand >= Stand::Holding);
+            if holding { lead.ask() } else { lead.ask_if_due() }.map(|()| holding)
+        };
+        self.wait_for(patience, |lead| match are_holding(lead) {
+            Ok(holding) => Ok(holding),
             // Killed meanwhile, or stopped by another command: what was known last has to do.
             Err(error) if error.is_orderly() => Ok(true),
             Err(error) => Err(error),

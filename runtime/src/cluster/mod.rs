@@ -19,7 +19,7 @@ pub use farewell::{Failed, last_status, write_off};
 pub use running::{EndError, Ended, connect, end, is_running, stop_takes};
 
 use crate::{
-    control::{Answer, Client, Command, ServerStatus, Unanswered},
+    control::{Answer, Client, Command, ServerStatus, Stand, Unanswered},
     idle::Verdict,
     launcher::{self, last_lines},
     paths::Paths,
@@ -142,6 +142,20 @@ impl Cluster {
             |_| Command::Status,
             |client, answer| match answer {
                 Answer::Status(status) => Ok(*status),
+                other => Err(client.strange(&format!("{other:?}"))),
+            },
+        )
+    }
+
+    /// Where every server stands, which is cheap to ask.
+    ///
+    /// # Errors
+    /// If a launcher has ended or doesn't answer.
+    pub fn stands(&mut self) -> Result<Vec<Stand>, ClusterError> {
+        self.call(
+            |_| Command::Stand,
+            |client, answer| match answer {
+                Answer::Stands(stand) => Ok(stand),
                 other => Err(client.strange(&format!("{other:?}"))),
             },
         )

@@ -357,20 +357,9 @@ impl Driver {
 
     fn hear_ends(&mut self) {
         drain(&mut self.ends);
-        while let Some(pid) = sys::process::ended_child() {
-            let process = self.running.remove(&pid);
-            if process.is_some() {
-                // While it is a zombie its group is still its own, so this hits nobody else.
-                let _ = sys::process::kill_group(pid);
-            }
-            let Some(status) = sys::process::reap(pid) else { return };
-            let Some(process) = process else { continue };
-            let ended = match status {
-                WaitStatus::Exited(_, status) => Ended::Status(status),
-                WaitStatus::Signaled(_, signal, _) => Ended::Signal(signal.as_str().to_owned()),
-                _ => continue,
-            };
-            let strays = self.end_strays_of(process);
+        let ends = self.reap_all();
+        let strays = self.end_strays(&ends);
+        for ((pid, process, ended), strays) in ends.into_iter().zip(strays) {
             if !sys::process::await_group_end(pid, &strays, GONE) {
                 self.note(&format!("{}: not all of its group has ended, though killed", self.plans[process.0].name));
             }
@@ -380,17 +369,44 @@ impl Driver {
         }
     }
 
-    /// Kills what an ended process started outside its group: the next incarnation must be alone. Answers who that is.
-    fn end_strays_of(&self, process: ProcessIndex) -> Vec<i32> {
-        let name = &self.plans[process.0].name;
-        let (run, state) = (self.places.process(name), self.places.state(name));
-        let marks = sys::process::Marks { run: &run, state: &state };
-        let mut strays = sys::process::own_children();
-        strays.retain(|pid| !self.running.contains_key(pid) && marks.are_on(*pid));
-        for &pid in &strays {
-            let _ = sys::process::signal(pid, nix::sys::signal::Signal::SIGKILL);
+    /// Reaps all that have ended, having killed what is left of their groups. Answers which of the server's processes are
+    /// among them, and how they ended.
+    fn reap_all(&mut self) -> Vec<(i32, ProcessIndex, Ended)> {
+        let mut ends = Vec::new();
+        while let Some(pid) = sys::process::ended_child() {
+            let process = self.running.remove(&pid);
+            if process.is_some() {
+                // While it is a zombie its group is still its own, so this hits nobody else.
+                let _ = sys::process::kill_group(pid);
+            }
+            let Some(status) = sys::process::reap(pid) else { break };
+            let Some(process) = process else { continue };
+            let ended = match status {
+                WaitStatus::Exited(_, status) => Ended::Status(status),
+                WaitStatus::Signaled(_, signal, _) => Ended::Signal(signal.as_str().to_owned()),
+                _ => continue,
+            };
+            ends.push((pid, process, ended));
         }
-        strays
+        ends
+    }
+
+    /// Kills what ended processes started outside their groups: the next incarnation must be alone. Answers for each of
+    /// them who that is.
+    fn end_strays(&self, ends: &[(i32, ProcessIndex, Ended)]) -> Vec<Vec<i32>> {
+        let mut orphans = if ends.is_empty() { Vec::new() } else { sys::process::own_children() };
+        orphans.retain(|pid| !self.running.contains_key(pid));
+        let strays_of = |process: ProcessIndex| {
+            let name = &self.plans[process.0].name;
+            let (run, state) = (self.places.process(name), self.places.state(name));
+            let marks = sys::process::Marks { run: &run, state: &state };
+            let strays: Vec<i32> = orphans.iter().copied().filter(|&pid| marks.are_on(pid)).collect();
+            for &pid in &strays {
+                let _ = sys::process::signal(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+            strays
+        };
+        ends.iter().map(|&(_, process, _)| strays_of(process)).collect()
     }
 
     /// The command that started this launcher holds the other end of stdin; nothing is ever written there.
@@ -456,6 +472,7 @@ impl Driver {
         }
         let event = match request.command {
             Command::Status => return Answer::Status(Box::new(self.status())),
+            Command::Stand => return Answer::Stands(self.machine.phase().stand()),
             Command::ReadDone => return Answer::Done(self.idle.read_done()),
             Command::ReadSent { first } => {
                 let second = self.idle.read_sent();
@@ -528,7 +545,7 @@ impl Driver {
         let now = self.now();
         let elapsed = (now + CHORES).saturating_sub(self.chores_at).max(1);
         self.chores_at = now + CHORES;
-        for index in 0..self.plans.len() {
+        for index in self.portals() {
             let received = received(&self.pages[index]);
             self.rates[index] = received.saturating_sub(self.received[index]) * 1_000 / elapsed;
             self.received[index] = received;
@@ -539,6 +556,11 @@ impl Driver {
                 self.note(&format!("cannot rotate {}: {error}", log.display()));
             }
         }
+    }
+
+    fn portals(&self) -> Vec<usize> {
+        let processes = self.machine.processes().iter().enumerate();
+        processes.filter(|(_, process)| process.role == super::Role::Portal).map(|(index, _)| index).collect()
     }
 
     fn status(&self) -> ServerStatus {

@@ -33,6 +33,7 @@ use crate::{
     control::Holder,
     paths::{Paths, Unusable},
     sys::{
+        self,
         lock::{Lock, Taken},
         process::{self, Identity},
     },
@@ -166,6 +167,7 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
     // Out of reach of the terminal: it is for the command to decide what Ctrl-C means. Fails if this process leads a
     // group already, and then it is out of reach as well.
     let _ = nix::unistd::setsid();
+    sys::ignore_no_signals().map_err(LaunchError::io("reset signals"))?;
     process::become_subreaper().map_err(LaunchError::io("become the reaper of orphans"))?;
     let plan = read_plan(&options.plan)?;
     let server = match plan.servers.get(&options.server) {

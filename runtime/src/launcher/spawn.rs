@@ -12,6 +12,7 @@ use waldo_compiler::plan::{Plan, ProcessPlan, Program, ServerPlan, Speaks, Stage
 
 use super::{Options, limits::Limits, logs, owners};
 use crate::{
+    exec::Setup,
     paths::ServerPaths,
     sys::{process::Identity, service},
 };
@@ -63,10 +64,21 @@ impl Spawner {
     /// # Errors
     /// If the system refuses.
     pub fn start(&self, process: &ProcessPlan, incarnation: u64) -> std::io::Result<i32> {
-        let output = logs::open(&self.places.log(&process.name))?;
-        let mut command = self.command(process, incarnation)?;
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
-        let pid = command.spawn()?.id() as i32;
+        let setup = self.setup(process)?;
+        let variables = self.variables(process, incarnation)?;
+        let start = |mut command: Command| {
+            let output = logs::open(&self.places.log(&process.name))?;
+            for variable in service::VARIABLES {
+                command.env_remove(variable);
+            }
+            command.envs(variables.iter().map(|(name, value)| (name, value)));
+            command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0).spawn()
+        };
+        // The shim costs more than all else that a start takes, so it is used only where it has something to do, or to say:
+        // it writes into the log why a program can't be run.
+        let direct = if setup.is_plain() { start(directly(&setup)?).ok() } else { None };
+        let child = direct.map_or_else(|| start(self.by_the_shim(&setup)), Ok)?;
+        let pid = child.id() as i32;
         // If it has ended already there is nobody to record.
         if let Some(identity) = Identity::of(pid) {
             fs::write(self.places.identity(&process.name), serde_json::to_vec(&identity)?)?;
@@ -74,56 +86,67 @@ impl Spawner {
         Ok(pid)
     }
 
-    fn command(&self, process: &ProcessPlan, incarnation: u64) -> std::io::Result<Command> {
-        let mut command = Command::new(&self.waldo);
-        command.arg("__exec");
-        if let Some(group) = self.group {
-            command.arg("--group").arg(group.to_string());
-        }
-        match &process.program {
-            Program::Portal => {
-                command.arg("--cwd").arg(&self.root).arg("--").arg(&self.waldo).arg("__portal");
+    /// What the process becomes, and how it is set up.
+    fn setup(&self, process: &ProcessPlan) -> std::io::Result<Setup> {
+        let itself = |task: &str| vec![self.waldo.clone().into_os_string(), OsString::from(task)];
+        let Program::Stage(program) = &process.program else {
+            let (cwd, argv) = (Some(self.root.clone()), itself("__portal"));
+            return Ok(Setup { group: self.group, cwd, argv, ..Setup::default() });
+        };
+        let placed = self.place(program);
+        Ok(Setup {
+            user: placed.user,
+            group: self.group,
+            nofile: placed.nofile,
+            memory: self.limits.by_the_process(program),
+            cgroups: self.limits.groups(&process.name, program)?,
+            cwd: Some(PathBuf::from(placed.cwd)),
+            argv: match placed.speaks {
+                Speaks::Sdk => placed.argv.into_iter().map(OsString::from).collect(),
+                Speaks::Ack | Speaks::Lines => itself("__bridge"),
+            },
+        })
+    }
+
+    /// The variables of its environment that aren't the launcher's own.
+    fn variables(&self, process: &ProcessPlan, incarnation: u64) -> std::io::Result<Vec<(String, OsString)>> {
+        let mut variables: Vec<(String, OsString)> = Vec::new();
+        if let Program::Stage(program) = &process.program {
+            if program.speaks != Speaks::Sdk {
+                variables.push(("WALDO_PROGRAM".into(), serde_json::to_string(&self.place(program))?.into()));
             }
-            Program::Stage(program) => {
-                let placed = self.place(program);
-                command.arg("--cwd").arg(&placed.cwd);
-                if let Some(user) = &placed.user {
-                    command.arg("--user").arg(user);
-                }
-                if let Some(nofile) = placed.nofile {
-                    command.arg("--nofile").arg(nofile.to_string());
-                }
-                if let Some(memory) = self.limits.by_the_process(program) {
-                    command.arg("--memory").arg(memory.to_string());
-                }
-                for group in self.limits.groups(&process.name, program)? {
-                    command.arg("--cgroup").arg(group);
-                }
-                command.arg("--");
-                match placed.speaks {
-                    Speaks::Sdk => command.args(&placed.argv),
-                    Speaks::Ack | Speaks::Lines => {
-                        command.env("WALDO_PROGRAM", serde_json::to_string(&placed)?);
-                        command.arg(&self.waldo).arg("__bridge")
-                    }
-                };
-                command.envs(&program.env);
-            }
-        }
-        for variable in service::VARIABLES {
-            command.env_remove(variable);
+            variables.extend(program.env.iter().map(|(name, value)| (name.clone(), value.into())));
         }
         let wiring = &process.wiring;
+        variables.extend([
+            ("WALDO_WIRING".into(), self.places.wiring(&process.name).into()),
+            ("WALDO_INCARNATION".into(), incarnation.to_string().into()),
+            ("WALDO_TOPOLOGY".into(), (&self.topology).into()),
+            ("WALDO_NAMESPACE".into(), (&self.namespace).into()),
+            ("WALDO_SERVER".into(), (&self.server).into()),
+            ("WALDO_STAGE".into(), (&wiring.stage).into()),
+            ("WALDO_INSTANCE".into(), wiring.instance.to_string().into()),
+            ("WALDO_STATE_DIR".into(), self.places.state(&process.name).into()),
+        ]);
+        Ok(variables)
+    }
+
+    /// The shim, which sets itself up and then becomes the program.
+    fn by_the_shim(&self, setup: &Setup) -> Command {
+        let mut command = Command::new(&self.waldo);
+        command.arg("__exec");
+        let numbers = [("--nofile", setup.nofile), ("--memory", setup.memory), ("--group", setup.group.map(u64::from))];
+        for (option, number) in numbers {
+            command.args(number.map(|number| format!("{option}={number}")));
+        }
+        let user = setup.user.as_ref().map(|user| ("--user", OsString::from(user)));
+        let cwd = setup.cwd.as_ref().map(|cwd| ("--cwd", cwd.into()));
+        let cgroups = setup.cgroups.iter().map(|cgroup| ("--cgroup", cgroup.into()));
+        for (option, value) in user.into_iter().chain(cwd).chain(cgroups) {
+            command.arg(option).arg(value);
+        }
+        command.arg("--").args(&setup.argv);
         command
-            .env("WALDO_WIRING", self.places.wiring(&process.name))
-            .env("WALDO_INCARNATION", incarnation.to_string())
-            .env("WALDO_TOPOLOGY", &self.topology)
-            .env("WALDO_NAMESPACE", &self.namespace)
-            .env("WALDO_SERVER", &self.server)
-            .env("WALDO_STAGE", &wiring.stage)
-            .env("WALDO_INSTANCE", wiring.instance.to_string())
-            .env("WALDO_STATE_DIR", self.places.state(&process.name));
-        Ok(command)
     }
 
     /// The program with its paths made absolute.
@@ -137,6 +160,17 @@ impl Spawner {
         }
         placed
     }
+}
+
+/// The program itself.
+fn directly(setup: &Setup) -> std::io::Result<Command> {
+    let (program, arguments) = setup.argv.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if let Some(cwd) = &setup.cwd {
+        command.current_dir(cwd);
+    }
+    Ok(command)
 }
 
 /// Where a program is that a topology in `root` names: with a slash from `root`, without one in `PATH`. `None` if there

@@ -17,6 +17,14 @@ pub fn default_signals() -> nix::Result<()> {
     Ok(())
 }
 
+/// Has programs that this one starts inherit no signal that is ignored: whoever started it may have ignored some. Only a
+/// broken pipe stays one for this program, which the library resets in what it starts.
+pub fn ignore_no_signals() -> nix::Result<()> {
+    default_signals()?;
+    // SAFETY: as above.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.map(drop)
+}
+
 /// The signal of this name, with or without `SIG`.
 pub fn signal_named(name: &str) -> Option<Signal> {
     let name = name.trim().to_ascii_uppercase();
