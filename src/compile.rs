@@ -4,7 +4,7 @@ mod build_directory;
 
 use std::path::{Path, PathBuf};
 
-use waldo_compiler::{Choice, PortChoice, Refusal, Templates, plan::Plan, topology::DEFAULT_NAMESPACE};
+use waldo_compiler::{Choice, Origin, PortChoice, Refusal, Templates, plan::Plan, topology::DEFAULT_NAMESPACE};
 
 use crate::{
     deny::Deny,
@@ -49,6 +49,7 @@ impl<'p> Beside<'p> {
 /// A plan that can be written.
 pub struct Compiled {
     plan: Plan,
+    origin: Origin,
     templates: Templates,
 }
 
@@ -171,7 +172,8 @@ fn compile(
     match waldo_compiler::compile_onto(&file.sources, choice, ports) {
         Ok(compiled) => {
             file.judge(&compiled.warnings, deny_warnings)?;
-            Ok(Compiled { plan: compiled.plan, templates: file.templates()? })
+            let origin = Origin::new(file.recorded.clone(), choice, ports.base);
+            Ok(Compiled { plan: compiled.plan, origin, templates: file.templates()? })
         }
         Err(Refusal::Errors(diagnostics)) => {
             file.judge(&diagnostics, deny_warnings)?;
@@ -185,6 +187,11 @@ impl Compiled {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// What it was compiled from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// The plan.

@@ -12,7 +12,7 @@ use glob::MatchOptions;
 use waldo_compiler::{
     Diagnostics, Source, Sources, Templates,
     diagnostic::render::{Colour, render},
-    source::{Environment, MOST_BYTES, MOST_FILES, Missing},
+    source::{Environment, MOST_BYTES, MOST_FILES, Missing, Recorded},
 };
 
 use crate::{
@@ -29,6 +29,8 @@ pub struct TopologyFile {
     pub name: String,
     /// What they say.
     pub sources: Sources,
+    /// What they were read from.
+    pub recorded: Recorded,
     /// The directory that the first is in, as it was named.
     pub directory: PathBuf,
 }
@@ -103,7 +105,8 @@ impl TopologyFile {
         }
         let name = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" + ");
         let directory = paths[0].parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(Self { name, directory: directory.to_owned(), sources: Sources::read(given, &Here) })
+        let (sources, recorded) = Recorded::read(given, &Here);
+        Ok(Self { name, directory: directory.to_owned(), sources, recorded })
     }
 
     /// Waldo's templates, and those in `templates/` beside the topology in place of them.

@@ -154,7 +154,10 @@ fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Fail
         std::fs::copy(paths.build().join("plan.json"), paths.live_plan())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", paths.live_plan().display())))?;
         Store::open(&paths.store())
-            .and_then(|store| store.begin(plan))
+            .and_then(|store| {
+                let generation = store.begin(plan)?;
+                store.put_origin(generation, compiled.origin()).map(|()| generation)
+            })
             .map_err(|error| Failure::new(error.to_string()).hint("make room on the disk, or mend the rights"))
     });
     match prepared {

@@ -7,6 +7,7 @@
 //!     lock                  kernel lock: who leads a rollout
 //!     live                  the number of the live plan
 //!     plans/<generation>.json
+//!     origins/<generation>.json     what it was compiled from, if that is known
 //!     rollouts/<generation>.json    what it leads from and to; written before anything holds
 //!     decisions/<generation>        `commit` or `abort`: made by link(2), so the first wins
 //!     history/<generation>.json     the ledger
@@ -22,7 +23,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tempfile::NamedTempFile;
-use waldo_compiler::plan::Plan;
+use waldo_compiler::{Origin, plan::Plan};
 
 /// What was decided about a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +77,7 @@ impl Store {
     /// # Errors
     /// If it can't be made.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        for part in ["plans", "rollouts", "decisions", "history"] {
+        for part in ["plans", "origins", "rollouts", "decisions", "history"] {
             let path = directory.join(part);
             fs::create_dir_all(&path).map_err(StoreError::at("make the directory", &path))?;
         }
@@ -150,6 +151,22 @@ impl Store {
         read(&self.plan_file(generation))
     }
 
+    /// Keeps what the plan of a generation was compiled from.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn put_origin(&self, generation: u64, origin: &Origin) -> Result<(), StoreError> {
+        put(&self.origin_file(generation), origin)
+    }
+
+    /// What the plan of a generation was compiled from; `None` for one that was deployed without it.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn origin(&self, generation: u64) -> Result<Option<Origin>, StoreError> {
+        read(&self.origin_file(generation))
+    }
+
     /// Writes down what a rollout is about to do.
     ///
     /// # Errors
@@ -218,6 +235,10 @@ impl Store {
         }
         all.sort_by_key(|(generation, _)| *generation);
         Ok(all)
+    }
+
+    fn origin_file(&self, generation: u64) -> PathBuf {
+        self.directory.join("origins").join(format!("{generation}.json"))
     }
 
     fn intent_file(&self, generation: u64) -> PathBuf {
