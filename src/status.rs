@@ -1,5 +1,7 @@
 //! `waldo status`: what runs in a namespace, and how it is.
 
+mod rollout;
+
 use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -8,11 +10,13 @@ use waldo_compiler::plan::Plan;
 use waldo_runtime::{
     cluster,
     control::{Condition, KeptLimits, ProcessStatus, ServerStatus, Stand},
-    launcher::Role,
+    launcher::{Role, read_plan},
     ledger,
+    paths::Paths,
 };
 use waldo_sdk::page::{Entry, Kind};
 
+use self::rollout::Rollout;
 use crate::{
     exit::{Exit, Failure},
     located::{Located, Target},
@@ -38,12 +42,16 @@ struct Report<'a> {
     generation: Option<u64>,
     digest: &'a str,
     state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<Rollout>,
     servers: BTreeMap<&'a str, Server<'a>>,
 }
 
 #[derive(Debug, Serialize)]
 struct Server<'a> {
     state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
     queued: u64,
     portals: BTreeMap<&'a str, Portal<'a>>,
     processes: BTreeMap<&'a str, Process<'a>>,
@@ -85,7 +93,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Located { plan, paths } = arguments.target.locate()?;
     let statuses: Vec<ServerStatus> =
         cluster::connect(&paths).iter_mut().filter_map(|client| client.status().ok()).collect();
-    let report = report(&plan, &statuses);
+    // What was compiled last needn't be what runs.
+    let plan = read_plan(&paths.live_plan()).ok().filter(|_| !statuses.is_empty()).unwrap_or(plan);
+    let report = report(&plan, &statuses, &paths);
     if arguments.json {
         let text = serde_json::to_string(&report).map_err(|error| Failure::new(error.to_string()))?;
         println!("{text}");
@@ -95,20 +105,30 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus]) -> Report<'a> {
+fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus], paths: &Paths) -> Report<'a> {
     let mut servers: BTreeMap<&str, Server> =
         statuses.iter().map(|status| (status.server.as_str(), server(plan, status))).collect();
     if !statuses.is_empty() {
-        for name in plan.servers.keys() {
+        for (name, of_plan) in &plan.servers {
+            // A drained server has nothing for a launcher to look after.
+            let state = if of_plan.processes.is_empty() { "empty" } else { "no launcher" };
             let none =
-                || Server { state: "no launcher", queued: 0, portals: BTreeMap::new(), processes: BTreeMap::new() };
+                || Server { state, generation: None, queued: 0, portals: BTreeMap::new(), processes: BTreeMap::new() };
             servers.entry(name).or_insert_with(none);
         }
     }
+    let rollout = Rollout::of(statuses, paths);
     // The one that is least far along speaks for all.
     let least = statuses.iter().map(|status| status.phase).min();
     let gates = || statuses.iter().flat_map(|status| &status.processes);
-    let state = least.map_or("stopped", |stand| paused(stand, gates()).unwrap_or(word(stand)));
+    let state = match least {
+        None => "stopped",
+        Some(Stand::Flowing) if rollout.is_some() => "rolling out",
+        Some(Stand::Flowing) if statuses.iter().any(|status| status.generation != statuses[0].generation) => {
+            "mixed plans"
+        }
+        Some(stand) => paused(stand, gates()).unwrap_or(word(stand)),
+    };
     Report {
         format: 1,
         topology: &plan.topology,
@@ -116,6 +136,7 @@ fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus]) -> Report<'a> {
         generation: statuses.iter().map(|status| status.generation).max(),
         digest: statuses.first().map_or(&plan.digest, |status| &status.digest),
         state,
+        rollout,
         servers,
     }
 }
@@ -147,18 +168,27 @@ fn word(stand: Stand) -> &'static str {
 
 fn server<'a>(plan: &'a Plan, status: &'a ServerStatus) -> Server<'a> {
     let is_portal = |process: &&ProcessStatus| process.role == Role::Portal;
+    // Of those that a rollout has taken away the launcher keeps the counts.
+    let is_there = |process: &&ProcessStatus| !process.removed || process.pid.is_some();
     Server {
-        state: paused(status.phase, status.processes.iter()).unwrap_or(word(status.phase)),
+        state: match status.phase {
+            Stand::Flowing if status.holds => "holding",
+            Stand::Flowing if status.rollout.is_some() => "rolling out",
+            stand => paused(stand, status.processes.iter()).unwrap_or(word(stand)),
+        },
+        generation: Some(status.generation),
         queued: ledger::queued(status),
         portals: status
             .processes
             .iter()
             .filter(is_portal)
+            .filter(is_there)
             .map(|process| (process.name.as_str(), portal(plan, status, process)))
             .collect(),
         processes: status
             .processes
             .iter()
+            .filter(is_there)
             .map(|process| {
                 let report = Process {
                     state: gated(process).map_or_else(|| process.state.to_string(), str::to_owned),
@@ -220,6 +250,9 @@ fn duration(ms: u64) -> String {
 fn print(report: &Report) {
     let plan = report.generation.map_or_else(String::new, |number| format!(", plan {number}"));
     println!("{}/{}: {}{plan}", report.topology, report.namespace, report.state);
+    for line in report.rollout.iter().flat_map(Rollout::lines) {
+        println!("{line}");
+    }
     if report.servers.is_empty() {
         return;
     }
