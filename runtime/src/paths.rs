@@ -4,7 +4,8 @@
 //! <run>/<topology>/<namespace>/           as long as it runs
 //!     up.lock                             held by the command that leads
 //!     <server>/
-//!         launcher.lock  launcher.sock  processes.sock  guide.json  guide-<generation>.json
+//!         launcher.lock  launcher.sock  processes.sock  launcher.json  plan-<generation>.json  guide.json
+//!         guide-<generation>.json
 //!         <process>/{in, page, wiring.json, identity.json}
 //! <root>/.waldo/                          beside the topology, and stays
 //!     build/<namespace>/                  what was compiled
@@ -254,6 +255,16 @@ impl ServerPaths {
     /// `XDG_RUNTIME_DIR`), but state and spools are the same.
     pub fn kept_lock(&self) -> PathBuf {
         self.kept.join("lock")
+    }
+
+    /// What the launcher keeps for the next one.
+    pub fn launcher(&self) -> PathBuf {
+        self.run.join("launcher.json")
+    }
+
+    /// The plan of this generation, as it is live: the file that it was read from may be changed.
+    pub fn plan_of(&self, generation: u64) -> PathBuf {
+        self.run.join(format!("plan-{generation}.json"))
     }
 
     /// Where the launcher takes commands.

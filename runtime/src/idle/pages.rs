@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use waldo_sdk::page::{Kind, Page, Slot};
 
+use crate::sys::process::Identity;
+
 use super::{Finding, FirstReading, Scope, SecondReading, Sent, Settled, Unequal, Verdict, rule};
 
 /// The counters pages of one server's processes.
@@ -45,6 +47,13 @@ impl Pages {
     /// No pages yet, of the server of this name.
     pub fn new(server: &str) -> Self {
         Self { server: server.to_owned(), ..Self::default() }
+    }
+
+    /// The same, so that readings which another launcher has taken can't be judged here: its edges may be in another order.
+    #[must_use]
+    pub fn seen_by(self, launcher: Identity) -> Self {
+        // Start times count hundredths of seconds, so that no two launchers have close numbers.
+        Self { set: launcher.started << 32 | u64::from(launcher.pid.unsigned_abs()) << 16, ..self }
     }
 
     /// Adds a process's page, in place of an earlier one of that process.
@@ -293,6 +302,17 @@ mod tests {
         server.page("visit.0");
         let third = server.pages.read_sent();
         assert_eq!(server.pages.verdict(&first, &third, Scope::All), changed("s1"));
+    }
+
+    #[test]
+    fn readings_of_another_launcher_forbid_a_verdict() {
+        let mut server = Server::new();
+        server.page("relay");
+        let first = server.pages.read_done();
+        let mut pages = Pages::new("s1").seen_by(Identity { pid: 7, started: 9, boot: 0 });
+        pages.watch("relay", Page::open(&server.directory.path().join("relay")).unwrap());
+        let second = pages.read_sent();
+        assert_eq!(pages.verdict(&first, &second, Scope::All), Verdict::Changed { processes: vec!["s1".into()] });
     }
 
     #[test]

@@ -27,6 +27,8 @@ use waldo_sdk::{
 
 use super::{
     LaunchError, Options,
+    adopted::Adopted,
+    kept::{self, Keeper, Kept},
     limits::Limits,
     lines::Lines,
     logs,
@@ -35,6 +37,7 @@ use super::{
     pause::Paused,
     spawn::Spawner,
     state::{Ended, Moment, Phase, Process, ProcessIndex, State},
+    takeover,
 };
 use crate::{
     control::{Answer, Command, ProcessStatus, Request, ServerStatus, Stand},
@@ -44,8 +47,10 @@ use crate::{
     sys::{self, service::ServiceManager},
 };
 
+mod beginning;
 mod rollout;
 
+pub use self::beginning::Beginning;
 use self::rollout::Rollout;
 
 /// The longest wait, so that a lost wake-up costs no more than this. Milliseconds.
@@ -63,9 +68,19 @@ const AWAITS: u64 = 1_000;
 /// How often logs are looked at and rates taken. Milliseconds.
 const CHORES: u64 = 1_000;
 
+/// An iteration that takes so much longer than the longest wait was no iteration: this process, or the machine, was
+/// stopped for a while.
+const STANDSTILL: Duration = Duration::from_secs(1);
+
 /// A launcher at work.
 pub struct Driver {
+    /// When its clock was 0.
     began: Instant,
+    /// The same for the next launcher.
+    kept_clock: i64,
+    /// When it went round last.
+    went_round: Instant,
+    options: Options,
     machine: Machine,
     plans: Vec<ProcessPlan>,
     pages: Vec<Page>,
@@ -73,6 +88,11 @@ pub struct Driver {
     spawner: Spawner,
     places: ServerPaths,
     running: HashMap<i32, ProcessIndex>,
+    /// Those that run and are another launcher's children.
+    adopted: Adopted,
+    /// Those that ended while there was no launcher, if there was one before.
+    ended_unseen: Option<Vec<(ProcessIndex, Ended)>>,
+    keeper: Keeper,
     commands: UnixListener,
     processes: UnixListener,
     callers: Vec<Caller>,
@@ -118,7 +138,7 @@ impl Driver {
         plan: &Plan,
         server: &ServerPlan,
         paths: &Paths,
-        pages: Vec<Page>,
+        beginning: Beginning,
     ) -> Result<Self, LaunchError> {
         let places = &paths.server(&options.server);
         let listen = |path: std::path::PathBuf| {
@@ -128,37 +148,49 @@ impl Driver {
             });
             listener.map_err(LaunchError::io(format!("listen at {}", path.display())))
         };
-        let mut idle = Pages::new(&options.server);
-        for (process, page) in server.processes.iter().zip(&pages) {
+        let Beginning { began, kept_clock, mut machine, plans, pages, log_from, living, ended, rollout, keeper } =
+            beginning;
+        let own = sys::process::Identity::own().map_err(LaunchError::io("read /proc"))?;
+        let mut idle = Pages::new(&options.server).seen_by(own);
+        for (process, page) in plans.iter().zip(&pages) {
             idle.watch(&process.name, page.clone());
         }
-        let mut processes: Vec<Process> = server.processes.iter().map(Process::new).collect();
         let paused =
             Paused::read(&places.paused()).map_err(LaunchError::io(format!("read {}", places.paused().display())))?;
-        for index in paused.among(&processes) {
-            processes[index.0].paused = true;
+        let held = paused.among(machine.processes());
+        for (index, process) in machine.processes_mut().iter_mut().enumerate() {
+            process.paused = held.contains(&ProcessIndex(index));
         }
-        let of_all_servers = plan.servers.values().flat_map(|server| &server.processes);
-        let longest_grace = of_all_servers.map(|process| process.stop.grace).max().unwrap_or(0);
+        let mut spawner = Spawner::new(options, plan, places, Limits::of(plan, &options.server, server))
+            .map_err(LaunchError::io("find this program"))?;
+        if let Some(next) = rollout.plan_in_place() {
+            spawner.follow(next, &super::rollout::server_of(next, &options.server));
+        }
         let processes_socket = listen(places.processes())?;
         owners::open_to_group(plan, &places.processes())
             .map_err(LaunchError::io(format!("open {} to the group", places.processes().display())))?;
         Ok(Self {
-            began: Instant::now(),
-            received: vec![0; processes.len()],
-            log_from: processes.iter().map(|process| length(&places.log(&process.name))).collect(),
-            rates: vec![0; processes.len()],
-            machine: Machine::new(options.generation, processes, plan.idle_timeout, longest_grace),
-            plans: server.processes.clone(),
+            began,
+            kept_clock,
+            went_round: Instant::now(),
+            options: options.clone(),
+            received: pages.iter().map(received).collect(),
+            log_from,
+            rates: vec![0; pages.len()],
+            asked_to_stop: machine.phase().is_leaving(),
+            machine,
+            adopted: Adopted::new(living),
+            ended_unseen: ended,
+            keeper,
+            plans,
             pages,
             idle,
-            spawner: Spawner::new(options, plan, places, Limits::of(plan, &options.server, server))
-                .map_err(LaunchError::io("find this program"))?,
+            spawner,
             places: places.clone(),
             paths: paths.clone(),
             server: options.server.clone(),
             plan: plan.clone(),
-            rollout: Rollout::default(),
+            rollout,
             running: HashMap::new(),
             processes: processes_socket,
             commands: listen(places.commands())?,
@@ -170,10 +202,9 @@ impl Driver {
             paused,
             alone: options.alone,
             manager: ServiceManager::of_this_process(),
-            asked_to_stop: false,
             draining: false,
             leaving: false,
-            chores_at: CHORES,
+            chores_at: began.elapsed().as_millis() as Moment + CHORES,
         })
     }
 
@@ -182,11 +213,13 @@ impl Driver {
     /// # Errors
     /// If waiting fails.
     pub fn run(mut self) -> Result<ServerStatus, LaunchError> {
-        self.take_in(Event::Begin);
+        self.begin();
         while !self.leaving {
             self.wait()?;
+            self.mind_standstill();
             self.hear_signals();
             self.hear_ends();
+            self.hear_ends_of_adopted();
             self.hear_commander();
             self.hear_callers();
             self.hear_members();
@@ -207,12 +240,76 @@ impl Driver {
             }
             self.tell_manager();
             self.answer_those_who_wait();
+            if self.keeper.due().is_some_and(|due| due <= self.now()) {
+                self.keep();
+            }
         }
         for caller in &mut self.callers {
             caller.lines.flush();
         }
         self.note("stopped");
         Ok(self.status())
+    }
+
+    fn begin(&mut self) {
+        let Some(ended) = self.ended_unseen.take() else {
+            self.keep();
+            self.take_in(Event::Begin);
+            return;
+        };
+        let living = self.adopted.descriptors().count();
+        self.note(&format!("taken over: {living} processes go on, {} have ended", ended.len()));
+        self.take_in(Event::TakenOver);
+        for (process, ended) in ended {
+            self.note(&format!("{}: {ended}", self.plans[process.0].name));
+            self.take_in(Event::Ended { process, ended });
+        }
+        self.keep();
+    }
+
+    /// Time during which this process was stopped (SIGSTOP, a machine that slept) doesn't count: what processes have said
+    /// meanwhile hasn't been heard yet, and nobody is late for it.
+    fn mind_standstill(&mut self) {
+        let now = Instant::now();
+        let longest = Duration::from_millis(LONGEST_WAIT);
+        let took = now.duration_since(std::mem::replace(&mut self.went_round, now));
+        if took > longest + STANDSTILL {
+            self.began += took.saturating_sub(longest);
+            self.kept_clock = kept::began(self.began);
+            self.keeper.mark();
+            self.note(&format!("stood still for {} ms", took.as_millis()));
+        }
+    }
+
+    /// Writes what the next launcher must know.
+    fn keep(&mut self) {
+        let live = super::rollout::server_of(&self.plan, &self.server).processes;
+        let others = self
+            .plans
+            .iter()
+            .enumerate()
+            .filter(|(place, plan)| live.get(*place) != Some(*plan) && live.iter().all(|live| live != *plan));
+        let kept = Kept {
+            version: kept::VERSION,
+            boot: sys::process::boot(),
+            server: self.server.clone(),
+            plan: self.places.plan_of(self.machine.generation()),
+            digest: self.plan.digest.clone(),
+            root: self.options.root.clone(),
+            run_root: self.options.run_root.clone(),
+            kept: self.options.kept.clone(),
+            alone: self.alone,
+            joining: self.options.joining,
+            attached: self.attached,
+            began: self.kept_clock,
+            machine: self.machine.clone(),
+            plans: others.map(|(_, plan)| (plan.name.clone(), plan.clone())).collect(),
+            log_from: self.log_from.clone(),
+            rollout: self.rollout.keep(),
+        };
+        if let Err(error) = self.keeper.keep(self.now(), kept) {
+            self.note(&format!("cannot write {}: {error}", self.places.launcher().display()));
+        }
     }
 
     fn tell_manager(&mut self) {
@@ -252,6 +349,7 @@ impl Driver {
         let due = due.min(self.chores_at.saturating_sub(now)).min(LONGEST_WAIT);
         let due = if self.draining { due.min(LOOK_AGAIN) } else { due };
         let due = if self.machine.wants_idle_proof() { due.min(PROVE_AGAIN) } else { due };
+        let due = self.keeper.due().map_or(due, |at| due.min(at.saturating_sub(now)));
         let due = self.manager.patience().map_or(due, |patience| due.min(patience.as_millis() as u64));
         // A heartbeat can't be waited for: it is looked at a few times within the time that it may stand still.
         let shortest = self.machine.watched().into_iter().filter_map(|process| self.plans[process.0].alive);
@@ -262,6 +360,7 @@ impl Driver {
         if self.attached && !self.asked_to_stop {
             watched.push(stdin.as_fd());
         }
+        watched.extend(self.adopted.descriptors());
         let mut watched: Vec<PollFd> = watched.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let callers = self.callers.iter().map(|caller| &caller.lines);
         let connections = callers.chain(self.members.iter().map(|(lines, _)| lines));
@@ -278,6 +377,9 @@ impl Driver {
 
     /// Lets the machine decide about an event, and about all that follows from doing what it says.
     fn take_in(&mut self, event: Event) {
+        if !matches!(event, Event::Heartbeat { .. }) {
+            self.keeper.mark();
+        }
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let effects = self.machine.handle(self.now(), event);
@@ -306,7 +408,9 @@ impl Driver {
             Effect::Kill { process } => {
                 if let Some(pid) = self.machine.processes()[process.0].pid() {
                     self.note(&format!("{}: killed", self.plans[process.0].name));
-                    let _ = sys::process::kill_group(pid);
+                    if !self.adopted.kill(process) {
+                        let _ = sys::process::kill_group(pid);
+                    }
                 }
             }
             Effect::Report { process } => {
@@ -343,7 +447,9 @@ impl Driver {
         let signal = sys::signal_named(&plan.stop.signal).unwrap_or(nix::sys::signal::Signal::SIGTERM);
         if let Some(pid) = self.machine.processes()[process.0].pid() {
             self.note(&format!("{}: sent {signal}", plan.name));
-            let _ = sys::process::signal(pid, signal);
+            if !self.adopted.signal(process, signal) {
+                let _ = sys::process::signal(pid, signal);
+            }
         }
     }
 
@@ -365,6 +471,21 @@ impl Driver {
             }
             self.members.retain(|(_, member)| *member != Some(process));
             self.note(&format!("{}: {ended}", self.plans[process.0].name));
+            self.take_in(Event::Ended { process, ended });
+        }
+    }
+
+    fn hear_ends_of_adopted(&mut self) {
+        for (process, watched) in self.adopted.take_ended() {
+            let name = self.plans[process.0].name.clone();
+            let (run, state) = (self.places.process(&name), self.places.state(&name));
+            if !watched.end_what_is_left(sys::process::Marks { run: &run, state: &state }, GONE) {
+                self.note(&format!("{name}: not all of its group has ended, though killed"));
+            }
+            self.members.retain(|(_, member)| *member != Some(process));
+            let incarnation = self.machine.processes()[process.0].incarnation;
+            let ended = takeover::how_it_ended(&self.pages[process.0], incarnation);
+            self.note(&format!("{name}: {ended}"));
             self.take_in(Event::Ended { process, ended });
         }
     }
@@ -478,10 +599,15 @@ impl Driver {
                 let second = self.idle.read_sent();
                 return Answer::Judged(self.idle.verdict(&first, &second, Scope::All));
             }
-            Command::Rollout { generation, step } => return self.asked_for_step(generation, step),
+            Command::Rollout { generation, step } => {
+                let answer = self.asked_for_step(generation, step);
+                self.keep();
+                return answer;
+            }
             Command::Await => return Answer::Progress(self.progress()),
             Command::Detach => {
                 self.attached = false;
+                self.keep();
                 return Answer::Accepted;
             }
             Command::StartSources => Event::StartSources,
@@ -497,6 +623,8 @@ impl Driver {
         };
         self.note(&format!("asked for: {event:?}"));
         self.take_in(event);
+        // Whoever asked must be able to rely on it, also if this launcher is killed now.
+        self.keep();
         Answer::Accepted
     }
 

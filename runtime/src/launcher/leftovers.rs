@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::kept::Recorded;
 use crate::{
     paths::ServerPaths,
     sys::process::{self, Identity},
@@ -46,7 +47,11 @@ pub fn clear(places: &ServerPaths, keep_lock: bool) -> Result<Leftovers, Vec<i32
     Ok(ended)
 }
 
-fn end_processes(places: &ServerPaths) -> Result<usize, Vec<i32>> {
+/// Ends the processes alone.
+///
+/// # Errors
+/// If some don't end: their pids.
+pub fn end_processes(places: &ServerPaths) -> Result<usize, Vec<i32>> {
     let until = Instant::now() + BOUND;
     let mut count = 0;
     for identity in recorded(places) {
@@ -79,9 +84,5 @@ fn gone(processes: &[Identity]) -> Result<(), Vec<i32>> {
 
 fn recorded(places: &ServerPaths) -> Vec<Identity> {
     let Ok(entries) = fs::read_dir(&places.run) else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| fs::read(places.identity(entry.file_name().to_str()?)).ok())
-        .filter_map(|text| serde_json::from_slice(&text).ok())
-        .collect()
+    entries.flatten().filter_map(|entry| Some(Recorded::read(places, entry.file_name().to_str()?)?.identity)).collect()
 }

@@ -11,6 +11,7 @@
 
 pub mod change;
 
+use serde::{Deserialize, Serialize};
 use waldo_compiler::plan::{RestartPolicy, Stalled};
 use waldo_sdk::control::{FromProcess, ToProcess};
 
@@ -31,12 +32,17 @@ const GATING: u64 = 1_000;
 const HOLDING: u64 = 30_000;
 /// How long a killed process may take to be gone before it is left behind. Milliseconds.
 const KILLED: u64 = 2_000;
+/// How long the processes of a launcher that died may take to come to the one that takes over. Milliseconds.
+const RETURNING: u64 = 10_000;
 
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The launcher is set up.
     Begin,
+    /// The launcher has taken over what another one has left; followed by [`Event::Ended`] for each process that has ended
+    /// while there was none.
+    TakenOver,
     /// A process was started.
     Started {
         /// Which.
@@ -169,7 +175,7 @@ pub enum Effect {
 }
 
 /// What a launcher knows, and how it goes on from there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     processes: Vec<Process>,
     phase: Phase,
@@ -180,6 +186,7 @@ pub struct Machine {
     generation: u64,
     change: Option<Change>,
     concluded: Option<(u64, StepName)>,
+    #[serde(skip)]
     effects: Vec<Effect>,
 }
 
@@ -214,6 +221,11 @@ impl Machine {
         self.gate_closed
     }
 
+    /// The same, to be set right where another launcher had it.
+    pub fn processes_mut(&mut self) -> &mut [Process] {
+        &mut self.processes
+    }
+
     /// The processes, in the order of the plan.
     pub fn processes(&self) -> &[Process] {
         &self.processes
@@ -228,6 +240,7 @@ impl Machine {
     pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Effect> {
         match event {
             Event::Begin => self.start_all(Role::Portal),
+            Event::TakenOver => self.taken_over(now),
             Event::Started { process, pid } => self.started(now, process, pid),
             Event::NotStarted { process, why } => self.ended(now, process, Ended::NotStarted(why)),
             Event::Ended { process, ended } => self.ended(now, process, ended),
@@ -303,6 +316,7 @@ impl Machine {
         let processes = self.processes.iter().filter_map(|process| match process.state {
             State::Starting { deadline, .. } | State::Leaving { deadline, .. } => Some(deadline),
             State::BackingOff { until } => Some(until),
+            State::Ready { .. } => process.returns_by,
             _ => None,
         });
         let phase = match self.phase {
@@ -324,7 +338,8 @@ impl Machine {
 
     fn start_all(&mut self, role: Role) {
         for process in self.of_role(role) {
-            if self.processes[process.0].state == State::Waiting {
+            // What a rollout brings has its time.
+            if self.processes[process.0].state == State::Waiting && !self.processes[process.0].removed {
                 self.start(process);
             }
         }
@@ -335,6 +350,7 @@ impl Machine {
         process.incarnation += 1;
         process.lives_by = process.installed;
         process.connected = false;
+        process.returns_by = None;
         process.gate_closed = false;
         process.trouble = None;
         process.stalled = None;
@@ -354,7 +370,11 @@ impl Machine {
     fn said(&mut self, now: Moment, index: ProcessIndex, message: FromProcess) {
         let process = &mut self.processes[index.0];
         match message {
-            FromProcess::Hello { .. } => process.connected = true,
+            FromProcess::Hello { .. } => {
+                process.connected = true;
+                process.returns_by = None;
+                self.say_again(index);
+            }
             FromProcess::Ready => {
                 if let State::Starting { pid, .. } = process.state {
                     process.state = State::Ready { pid, since: now };
@@ -384,6 +404,46 @@ impl Machine {
         }
     }
 
+    /// What a process may have missed that has lost its launcher, or its connection.
+    fn say_again(&mut self, index: ProcessIndex) {
+        let process = &self.processes[index.0];
+        match process.state {
+            State::Ready { .. } => {
+                if process.role != Role::Stage && (process.gate_closed || self.is_to_be_gated(index)) {
+                    self.tell_gate(index);
+                }
+                self.catch_up(index);
+                if self.processes[index.0].finish == Finish::Asked {
+                    self.tell(index, ToProcess::Finish);
+                }
+            }
+            State::Leaving { step: Step::Asked, .. } => self.tell(index, ToProcess::Stop),
+            _ => {}
+        }
+    }
+
+    /// Goes on where the launcher was that has died: what it may not have got to is done, and done again.
+    fn taken_over(&mut self, now: Moment) {
+        for index in (0..self.processes.len()).map(ProcessIndex) {
+            let process = &mut self.processes[index.0];
+            match process.state {
+                State::Ready { .. } => process.returns_by = Some(now + RETURNING),
+                State::Overdue { .. } | State::Leaving { step: Step::Killed, .. } => {
+                    self.effects.push(Effect::Kill { process: index });
+                }
+                State::Leaving { step: Step::Signalled, .. } => self.effects.push(Effect::Signal { process: index }),
+                _ => {}
+            }
+        }
+        match self.phase {
+            Phase::StartingPortals => self.start_all(Role::Portal),
+            Phase::StartingStages | Phase::Standing => self.start_all(Role::Stage),
+            Phase::Flowing => self.start_all(Role::Source),
+            Phase::Draining { .. } => self.effects.push(Effect::WatchDrain),
+            _ => {}
+        }
+    }
+
     fn tell(&mut self, process: ProcessIndex, message: ToProcess) {
         self.effects.push(Effect::Tell { process, message });
     }
@@ -396,6 +456,7 @@ impl Machine {
             State::Overdue { ended: Overdue::Stalled, .. } => {
                 Ended::Stalled(process.alive.map_or(0, |alive| alive.within))
             }
+            State::Overdue { ended: Overdue::Unheard, .. } => Ended::Unheard(RETURNING),
             _ => ended,
         };
         let success = ended.is_success();
@@ -570,6 +631,10 @@ impl Machine {
                 State::BackingOff { until } if until <= now => self.start(index),
                 State::Starting { pid, deadline } if deadline <= now => {
                     self.processes[index.0].state = State::Overdue { pid, ended: Overdue::NotReady };
+                    self.effects.push(Effect::Kill { process: index });
+                }
+                State::Ready { pid, .. } if self.processes[index.0].returns_by.is_some_and(|by| by <= now) => {
+                    self.processes[index.0].state = State::Overdue { pid, ended: Overdue::Unheard };
                     self.effects.push(Effect::Kill { process: index });
                 }
                 State::Leaving { pid, step, deadline, kill } if deadline <= now => match step {

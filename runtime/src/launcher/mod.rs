@@ -3,7 +3,9 @@
 //! `machine` decides, `driver` does; `prepare` sets the run directory up, `leftovers` clears what an earlier launcher
 //! left behind, `spawn` starts one process, `pause` is what a person holds, `logs` keeps logs small, `lines` reads and writes the sockets.
 
+mod adopted;
 mod driver;
+mod kept;
 mod leftovers;
 mod limits;
 mod lines;
@@ -15,11 +17,13 @@ mod prepare;
 mod rollout;
 mod spawn;
 mod state;
+mod takeover;
 
 use std::{io, path::PathBuf, time::Duration};
 
 use waldo_compiler::plan::{Plan, ServerPlan};
 
+pub use kept::{Kept, Recorded};
 pub use leftovers::{Leftovers, clear as clear_leftovers};
 pub use limits::Limits;
 pub use logs::last_lines;
@@ -28,7 +32,10 @@ pub use pause::Paused;
 pub use spawn::resolve_program;
 pub use state::{Ended, Finish, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
 
-use self::prepare::Installation;
+use self::{
+    driver::{Beginning, Driver},
+    prepare::Installation,
+};
 use crate::{
     control::Holder,
     paths::{Paths, Unusable},
@@ -110,6 +117,9 @@ pub enum LaunchError {
     /// Processes of an earlier launcher can't be ended.
     #[error("processes of an earlier launcher don't end: {0:?}")]
     Leftovers(Vec<i32>),
+    /// What an earlier launcher has left can't be gone on with.
+    #[error("the earlier launcher has left a process {0} and no plan of it")]
+    Forgotten(String),
     /// The system refused something.
     #[error("cannot {doing}: {why}")]
     Io {
@@ -194,30 +204,54 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
         Taken::Ours(lock) => lock,
         Taken::Held(holder) => return Err(LaunchError::Held { server: options.server.clone(), holder }),
     };
-    clear_leftovers(&places, true).map_err(LaunchError::Leftovers)?;
-    let installation = Installation {
-        generation: options.generation,
-        plan: &plan,
-        server: &options.server,
-        places: &places,
-        guide: places.guide(),
-    };
-    let prepared = prepare::prepare(&installation, &server)?;
     let last_status = paths.last_status(&options.server);
     let _ = std::fs::remove_file(&last_status);
-    let outcome = driver::Driver::new(options, &plan, &server, &paths, prepared)
-        .and_then(driver::Driver::run)
-        .and_then(|status| {
-            let said = serde_json::to_vec(&status)
-                .map_err(io::Error::from)
-                .and_then(|text| std::fs::write(&last_status, text));
-            said.map_err(LaunchError::io(format!("write {}", last_status.display())))
-        });
+    let begun = match takeover::find(options, &places) {
+        // Where this fails what runs is left as it is, for the next try or for `waldo down`.
+        Some((kept, plan)) => Ok(go_on(options, kept, &plan, &paths)?),
+        None => begin(options, &plan, &server, &paths),
+    };
+    let outcome = begun.and_then(Driver::run).and_then(|status| {
+        let said =
+            serde_json::to_vec(&status).map_err(io::Error::from).and_then(|text| std::fs::write(&last_status, text));
+        said.map_err(LaunchError::io(format!("write {}", last_status.display())))
+    });
     let swept = process::end_descendants(SWEEP).map_err(LaunchError::Strays);
+    // What another launcher has started doesn't descend from this one.
+    let swept = swept.and(leftovers::end_processes(&places).map_err(LaunchError::Leftovers));
     prepare::remove(&places);
     let _ = kept_lock.remove();
     // Last, so that whoever gets the lock next finds nothing of ours.
     let _ = lock.remove();
     let _ = std::fs::remove_dir(&places.run);
     outcome.and(swept.map(drop))
+}
+
+fn begin(options: &Options, plan: &Plan, server: &ServerPlan, paths: &Paths) -> Result<Driver, LaunchError> {
+    let places = paths.server(&options.server);
+    clear_leftovers(&places, true).map_err(LaunchError::Leftovers)?;
+    let installation = Installation {
+        generation: options.generation,
+        plan,
+        server: &options.server,
+        places: &places,
+        guide: places.guide(),
+    };
+    let pages = prepare::prepare(&installation, server)?;
+    prepare::put_plan(&places, options.generation, plan)?;
+    let beginning = Beginning::fresh(options, plan, server, pages, &places);
+    Driver::new(options, plan, server, paths, beginning)
+}
+
+/// Goes on with the plan that is live here, whichever this launcher was started with.
+fn go_on(options: &Options, kept: Kept, plan: &Plan, paths: &Paths) -> Result<Driver, LaunchError> {
+    let places = paths.server(&options.server);
+    let server = rollout::server_of(plan, &options.server);
+    // Nobody listens there any more.
+    for socket in [places.commands(), places.processes()] {
+        let _ = std::fs::remove_file(socket);
+    }
+    let options = kept.options(options.attached);
+    let left = takeover::take_over(kept, &server, &places)?;
+    Driver::new(&options, plan, &server, paths, Beginning::taken_over(left, &places)?)
 }

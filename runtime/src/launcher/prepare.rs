@@ -125,6 +125,14 @@ pub fn prepare(installation: &Installation<'_>, server: &ServerPlan) -> Result<V
     Ok(pages)
 }
 
+/// Keeps the plan of a generation for the next launcher: the file that it was read from may be changed.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn put_plan(places: &ServerPaths, generation: u64, plan: &Plan) -> Result<(), LaunchError> {
+    write(&places.plan_of(generation), plan)
+}
+
 /// How many slots a process's page has. `servers` and `senders` are how many servers and processes there are in all.
 fn capacity(process: &ProcessPlan, servers: usize, senders: usize) -> usize {
     let wiring = &process.wiring;
@@ -149,6 +157,8 @@ fn capacity(process: &ProcessPlan, servers: usize, senders: usize) -> usize {
 
 /// Removes what [`prepare`] and the processes have put into the run directory; the lock's file stays.
 pub fn remove(places: &ServerPaths) {
+    // First, so that nobody goes on with a part of it.
+    let _ = fs::remove_file(places.launcher());
     let Ok(entries) = fs::read_dir(&places.run) else { return };
     let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     for path in paths.iter().filter(|path| **path != places.lock()) {

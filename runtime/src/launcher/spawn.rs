@@ -10,7 +10,7 @@ use std::{
 
 use waldo_compiler::plan::{Plan, ProcessPlan, Program, ServerPlan, Speaks, StageProgram};
 
-use super::{Options, limits::Limits, logs, owners};
+use super::{Options, kept::Recorded, limits::Limits, logs, owners};
 use crate::{
     exec::Setup,
     paths::ServerPaths,
@@ -81,7 +81,8 @@ impl Spawner {
         let pid = child.id() as i32;
         // If it has ended already there is nobody to record.
         if let Some(identity) = Identity::of(pid) {
-            fs::write(self.places.identity(&process.name), serde_json::to_vec(&identity)?)?;
+            let recorded = Recorded { identity, incarnation };
+            fs::write(self.places.identity(&process.name), serde_json::to_vec(&recorded)?)?;
         }
         Ok(pid)
     }

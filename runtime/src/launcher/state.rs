@@ -11,7 +11,7 @@ use crate::control::{Condition, Stand};
 pub type Moment = u64;
 
 /// A process of the server: its place in the plan's list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcessIndex(pub usize);
 
 /// Where a process stands.
@@ -21,7 +21,8 @@ pub struct ProcessIndex(pub usize);
 ///                ↑            │         │
 ///                └ BackingOff ┴─────────┴─→ Finished, GivenUp
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
 pub enum State {
     /// Its turn hasn't come: others must be ready first, or it is a source and not asked for yet.
     Waiting,
@@ -73,16 +74,20 @@ pub enum State {
 }
 
 /// Why a process was killed by its launcher.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Overdue {
     /// It didn't get ready in time.
     NotReady,
     /// It made no progress.
     Stalled,
+    /// It didn't come to the launcher that took it over.
+    Unheard,
 }
 
 /// How a process was asked to leave, each step sterner than the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// By a message on its control connection.
     Asked,
@@ -93,7 +98,8 @@ pub enum Step {
 }
 
 /// Where the server stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Phase {
     /// The portals have been started; not all are ready.
     StartingPortals,
@@ -170,6 +176,10 @@ pub enum Ended {
     NotReady(u64),
     /// It was killed because it made no progress for so many milliseconds.
     Stalled(u64),
+    /// It was killed because it didn't come, within so many milliseconds, to the launcher that took it over.
+    Unheard(u64),
+    /// It ended while there was no launcher, or as the child of a former one, and left no word.
+    Unseen,
     /// It could not be started at all.
     NotStarted(String),
 }
@@ -188,13 +198,18 @@ impl fmt::Display for Ended {
             Self::Signal(name) => write!(formatter, "killed by {name}"),
             Self::NotReady(milliseconds) => write!(formatter, "not ready within {milliseconds} ms"),
             Self::Stalled(milliseconds) => write!(formatter, "no progress for {milliseconds} ms"),
+            Self::Unheard(milliseconds) => {
+                write!(formatter, "not heard of within {milliseconds} ms by the launcher that took it over")
+            }
+            Self::Unseen => formatter.write_str("nobody saw how"),
             Self::NotStarted(why) => write!(formatter, "not started: {why}"),
         }
     }
 }
 
 /// Whether a process has been told that no more input will come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Finish {
     /// No.
     Open,
@@ -205,7 +220,7 @@ pub enum Finish {
 }
 
 /// A process as the launcher knows it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Its name on the server.
     pub name: String,
@@ -222,6 +237,7 @@ pub struct Process {
     /// How long it may go without progress.
     pub alive: Option<Alive>,
     /// What its heartbeat was when it last moved, and when that was seen.
+    #[serde(skip)]
     pub heartbeat: (u64, Moment),
     /// Since when it has made no progress, if for longer than it may.
     pub stalled: Option<Moment>,
@@ -236,7 +252,11 @@ pub struct Process {
     /// When it was started again, within the restart window.
     pub restarted: VecDeque<Moment>,
     /// Whether it has connected to the launcher.
+    #[serde(skip)]
     pub connected: bool,
+    /// When it must have connected, if another launcher has started it.
+    #[serde(skip)]
+    pub returns_by: Option<Moment>,
     /// What it said last of its gate.
     pub gate_closed: bool,
     /// When it said last that its gate is closed, having been open.
@@ -287,6 +307,7 @@ impl Process {
             pauses: 0,
             restarted: VecDeque::new(),
             connected: false,
+            returns_by: None,
             gate_closed: false,
             gated_at: 0,
             paused: false,

@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod lock;
+pub mod pidfd;
 pub mod process;
 pub mod service;
 

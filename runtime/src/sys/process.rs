@@ -1,7 +1,7 @@
 //! Processes as `/proc` shows them: who is who, who descends from whom, who belongs to a run directory.
 //!
 //! A pid alone names nobody: it may have been given to another process since. An [`Identity`] adds the start time,
-//! which makes it unique until the machine restarts.
+//! which makes it unique until the machine restarts, and which start of the machine that is.
 
 use std::{
     collections::BTreeSet,
@@ -9,6 +9,7 @@ use std::{
     fs, io,
     os::unix::ffi::OsStrExt,
     path::Path,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,7 @@ use nix::{
     unistd::Pid,
 };
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// How often to look again while waiting for processes to go.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -33,13 +35,16 @@ pub struct Identity {
     pub pid: i32,
     /// When it began: clock ticks since the machine's start (field 22 of `/proc/<pid>/stat`).
     pub started: u64,
+    /// A number for the machine's start.
+    #[serde(default)]
+    pub boot: u64,
 }
 
 impl Identity {
     /// The process with this id now, unless there is none or it is a zombie.
     pub fn of(pid: i32) -> Option<Self> {
         let stat = Stat::read(pid)?;
-        (!stat.zombie).then_some(Self { pid, started: stat.started })
+        (!stat.zombie).then_some(Self { pid, started: stat.started, boot: boot() })
     }
 
     /// This process.
@@ -54,6 +59,12 @@ impl Identity {
     pub fn lives(&self) -> bool {
         Self::of(self.pid) == Some(*self)
     }
+}
+
+/// A number for this start of the machine: files from before it speak of processes that are no more.
+pub fn boot() -> u64 {
+    static BOOT: OnceLock<u64> = OnceLock::new();
+    *BOOT.get_or_init(|| fs::read("/proc/sys/kernel/random/boot_id").map_or(0, |id| xxh3_64(&id)))
 }
 
 struct Stat {
@@ -79,6 +90,17 @@ impl Stat {
 /// The process group of a process.
 pub fn group_of(pid: i32) -> Option<i32> {
     Stat::read(pid).map(|stat| stat.group)
+}
+
+/// The living processes of a process group.
+pub fn members_of_group(group: i32) -> Vec<Identity> {
+    let members = all_pids().filter(|&pid| group_of(pid) == Some(group));
+    members.filter_map(Identity::of).collect()
+}
+
+fn all_pids() -> impl Iterator<Item = i32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Makes this process the one to which orphans among its descendants fall, so that none can get away.
@@ -180,6 +202,14 @@ pub fn end_descendants(bound: Duration) -> Result<usize, Vec<i32>> {
     }
 }
 
+/// A variable of a process's environment, as it was when it became its program.
+pub fn variable(pid: i32, name: &str) -> Option<String> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut variables = environment.split(|&byte| byte == 0);
+    let value = variables.find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    String::from_utf8(value.to_owned()).ok()
+}
+
 /// Where a process must have been started to belong to a server, or to one process of it: directories that variables in
 /// its environment point into.
 #[derive(Debug, Clone, Copy)]
@@ -205,14 +235,8 @@ impl Marks<'_> {
 
     /// All processes that carry one of them, but for this one.
     pub fn bearers(self) -> Vec<Identity> {
-        let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
         let own = nix::unistd::getpid().as_raw();
-        processes
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-            .filter(|&pid| pid != own && self.are_on(pid))
-            .filter_map(Identity::of)
-            .collect()
+        all_pids().filter(|&pid| pid != own && self.are_on(pid)).filter_map(Identity::of).collect()
     }
 }
 

@@ -15,14 +15,17 @@ use crate::{
     control::Answer,
     idle::{Scope, Verdict},
     launcher::{
+        LaunchError,
+        kept::KeptRollout,
         machine::{
             Event,
             change::{Change, Order},
         },
-        prepare::Installation,
-        rollout,
+        prepare::{self, Installation},
+        read_plan, rollout,
         state::{Moment, Phase, ProcessIndex, Role},
     },
+    paths::ServerPaths,
     rollout::{Decision, Failure, Progress, Stage, Step, StepName, Store},
 };
 
@@ -49,6 +52,55 @@ struct Next {
     has_guide: bool,
     /// The pages of processes that the plan before didn't have.
     pages: BTreeMap<String, Page>,
+}
+
+impl Rollout {
+    /// What the next launcher must know of it.
+    pub fn keep(&self) -> KeptRollout {
+        KeptRollout {
+            next: self.next.as_ref().map(|next| next.generation),
+            has_guide: self.next.as_ref().is_some_and(|next| next.has_guide),
+            new: self.next.iter().flat_map(|next| next.pages.keys().cloned()).collect(),
+            idle_until: self.idle_until,
+            holds_since: self.holds_since,
+            paused: self.paused,
+            held: self.held,
+        }
+    }
+
+    /// The rollout that another launcher had under way. Its deployer has all its time to be heard again.
+    ///
+    /// # Errors
+    /// If what was kept of it can't be read.
+    pub fn restore(kept: &KeptRollout, places: &ServerPaths, now: Moment) -> Result<Self, LaunchError> {
+        let next = |generation| {
+            let open = |name: &String| {
+                let path = places.page(name);
+                let page = Page::open(&path).map_err(LaunchError::io(format!("open {}", path.display())))?;
+                Ok((name.clone(), page))
+            };
+            Ok::<_, LaunchError>(Next {
+                generation,
+                plan: read_plan(&places.plan_of(generation))?,
+                has_guide: kept.has_guide,
+                pages: kept.new.iter().map(open).collect::<Result<_, LaunchError>>()?,
+            })
+        };
+        Ok(Self {
+            next: kept.next.map(next).transpose()?,
+            led_at: now,
+            idle_until: kept.idle_until,
+            beats: Vec::new(),
+            holds_since: kept.holds_since,
+            paused: kept.paused,
+            held: kept.held,
+        })
+    }
+
+    /// The plan that processes are started by, if it isn't the live one.
+    pub fn plan_in_place(&self) -> Option<&Plan> {
+        self.next.as_ref().filter(|next| next.has_guide).map(|next| &next.plan)
+    }
 }
 
 impl Driver {
@@ -163,6 +215,7 @@ impl Driver {
         let plan = rollout::read(plan, digest, &self.plan)?;
         let parts = rollout::parts(&self.plan, &plan, &self.server, &rebuilt)?;
         rollout::verify(&self.plan, &plan, &self.server, &parts, &self.paths)?;
+        prepare::put_plan(&self.places, generation, &plan).map_err(|error| error.to_string())?;
         let mut next = Next { generation, plan, has_guide: false, pages: BTreeMap::new() };
         for (name, part) in &parts {
             let is_new = self.plans.iter().all(|known| known.name != *name);
@@ -251,7 +304,7 @@ impl Driver {
         self.forget_guides();
     }
 
-    /// Removes guides that no process lives by any more.
+    /// Removes guides that no process lives by any more, and plans that aren't live any more.
     fn forget_guides(&self) {
         let used: BTreeSet<u64> = self
             .machine
@@ -262,9 +315,10 @@ impl Driver {
             .collect();
         for entry in std::fs::read_dir(&self.places.run).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let generation =
-                name.to_str().and_then(|name| name.strip_prefix("guide-")?.strip_suffix(".json")?.parse().ok());
-            if generation.is_some_and(|generation: u64| !used.contains(&generation)) {
+            let generation = |kind| name.to_str()?.strip_prefix(kind)?.strip_suffix(".json")?.parse::<u64>().ok();
+            let has_passed = generation("guide-").is_some_and(|generation| !used.contains(&generation))
+                || generation("plan-").is_some_and(|generation| generation < self.machine.generation());
+            if has_passed {
                 let _ = std::fs::remove_file(entry.path());
             }
         }

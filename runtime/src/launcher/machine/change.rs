@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use waldo_compiler::plan::ProcessPlan;
 use waldo_sdk::control::ToProcess;
 
@@ -21,7 +22,8 @@ use crate::{
 };
 
 /// What a rollout does with a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Order {
     /// Nothing; its settings may change.
     Keep,
@@ -36,7 +38,7 @@ pub enum Order {
 }
 
 /// A process's part in a rollout.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// What is done with it.
     pub order: Order,
@@ -47,7 +49,7 @@ pub struct Part {
 }
 
 /// A rollout, as far as it concerns this server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The generation that it leads to.
     pub generation: u64,

@@ -35,6 +35,7 @@ fn process(name: &str, role: Role, policy: RestartPolicy) -> Process {
         pauses: 0,
         restarted: std::collections::VecDeque::new(),
         connected: false,
+        returns_by: None,
         gate_closed: false,
         gated_at: 0,
         paused: false,
