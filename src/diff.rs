@@ -1,9 +1,9 @@
 //! `waldo diff`: what a change will do, before it is made.
 
-mod drift;
+pub mod drift;
 mod report;
-mod side;
-mod table;
+pub mod side;
+pub mod table;
 mod text;
 
 use std::{io::Write, path::PathBuf};
@@ -27,22 +27,22 @@ was compiled last. Exit code: 0 no difference, 2 differences, 1 error.
 pub struct Arguments {
     /// What is: a topology's file or directory, a plan.json, or a build directory.
     #[arg(value_name = "OLD")]
-    first: Option<PathBuf>,
+    pub first: Option<PathBuf>,
     /// What is to be, in the same way.
     #[arg(value_name = "NEW")]
-    second: Option<PathBuf>,
+    pub second: Option<PathBuf>,
     /// The namespace; not needed where there is only one.
     #[arg(short, long, env = "WALDO_NAMESPACE")]
-    namespace: Option<String>,
+    pub namespace: Option<String>,
     /// For topologies: the first of the block of ports that the portals use, as in `waldo up`.
     #[arg(long, value_name = "BASE", value_parser = clap::value_parser!(u16).range(1..))]
-    ports: Option<u16>,
+    pub ports: Option<u16>,
     /// Show each process, also those that go on untouched.
     #[arg(long)]
-    all: bool,
+    pub all: bool,
     /// Print the differences as one JSON document.
     #[arg(long, conflicts_with = "all")]
-    json: bool,
+    pub json: bool,
 }
 
 /// Compares.

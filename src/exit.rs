@@ -29,10 +29,20 @@ pub enum Exit {
     Error = 1,
     /// There are differences.
     Different = 2,
+    /// The new plan didn't work; the old one is live again.
+    RolledBack = 3,
+    /// The new plan is live, and something is wrong with it.
+    Unhealthy = 4,
     /// Another command works on this namespace, or it runs already.
     Locked = 5,
+    /// Another plan is live than the one that the difference was made against.
+    Stale = 6,
+    /// A server wasn't idle in time; the old plan goes on.
+    NotIdle = 7,
     /// A person or another command ended it before its time.
     Cancelled = 8,
+    /// Servers are on different plans.
+    Mixed = 9,
     /// All was done, but records were lost.
     Lost = 10,
     /// The command was called wrongly.
@@ -51,8 +61,13 @@ impl Exit {
             Self::Ok => "ok",
             Self::Error => "error",
             Self::Different => "different",
+            Self::RolledBack => "rolled-back",
+            Self::Unhealthy => "unhealthy",
             Self::Locked => "locked",
+            Self::Stale => "stale",
+            Self::NotIdle => "idle-timeout",
             Self::Cancelled => "cancelled",
+            Self::Mixed => "mixed",
             Self::Lost => "lost",
             Self::Usage => "usage",
         }

@@ -3,6 +3,7 @@
 mod check;
 mod compile;
 mod deny;
+mod deploy;
 mod diff;
 mod down;
 mod exec;
@@ -15,6 +16,7 @@ mod located;
 mod logs;
 mod numbers;
 mod pause;
+mod resume;
 mod schema;
 mod send;
 mod status;
@@ -52,6 +54,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Compile a topology and run it on this machine, every server of it
     Up(up::Arguments),
+    /// Change what runs over to another plan, losing nothing and repeating nothing
+    Deploy(deploy::Arguments),
     /// End everything that runs in a namespace, also what was left behind
     Down(down::Arguments),
     /// Show what runs in a namespace, and how it is
@@ -68,6 +72,8 @@ enum Command {
     Exec(exec::Arguments),
     #[command(name = "__launch", hide = true)]
     Launch(launch::Arguments),
+    #[command(name = "__resume", hide = true)]
+    GoOn(resume::Arguments),
     #[command(name = "__portal", hide = true)]
     Portal,
     #[command(name = "__bridge", hide = true)]
@@ -84,6 +90,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Graph(arguments) => graph::run(arguments),
         Command::Schema(arguments) => schema::run(arguments),
         Command::Up(arguments) => up::run(arguments),
+        Command::Deploy(arguments) => deploy::run(arguments),
         Command::Down(arguments) => down::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Pause(arguments) => pause::pause(arguments),
@@ -92,6 +99,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Send(arguments) => send::run(arguments),
         Command::Exec(arguments) => exec::run(arguments),
         Command::Launch(arguments) => launch::run(arguments),
+        Command::GoOn(arguments) => resume::run(arguments),
         Command::Portal => process(waldo_runtime::portal::run()),
         // To the launcher, program and bridge are one: it ends as its program did.
         Command::Bridge => process(waldo_runtime::bridge::run().map(|status| std::process::exit(status))),

@@ -5,11 +5,15 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::{self, BufRead, BufReader, Write},
-    os::unix::net::UnixStream,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 use waldo_sdk::page::Entry;
 
@@ -411,6 +415,22 @@ impl Client {
             Answer::Status(status) => Ok(*status),
             other => Err(self.strange(&format!("{other:?}"))),
         }
+    }
+
+    /// The connection, to wait for an answer.
+    pub fn connection(&self) -> BorrowedFd<'_> {
+        self.stream.get_ref().as_fd()
+    }
+
+    /// Whether a part of an answer at least has been read already.
+    pub fn has_more(&self) -> bool {
+        !self.stream.buffer().is_empty()
+    }
+
+    /// Whether an answer has come, or its beginning, or the end of the connection.
+    pub fn is_readable(&self) -> bool {
+        let mut watched = [PollFd::new(self.connection(), PollFlags::POLLIN)];
+        self.has_more() || poll(&mut watched, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     /// The error for an answer of the wrong kind.

@@ -102,6 +102,63 @@ pub fn spooled(portal: &ProcessStatus) -> u64 {
     spools.map(|entry| entry.sent.saturating_sub(entry.done + entry.written_off)).sum()
 }
 
+/// What became of records between a reading of all pages and two later ones, one directly after the other. Counters move all
+/// the while: so what was done is taken from the first of the later two, and what was sent from the second, or records on
+/// their way would look as if they had been handled twice.
+pub fn between(
+    before: &[ServerStatus],
+    after: &[ServerStatus],
+    after_that: &[ServerStatus],
+) -> BTreeMap<String, Account> {
+    let mut merged = after.to_vec();
+    for server in &mut merged {
+        let Some(later) = after_that.iter().find(|later| later.server == server.server) else { continue };
+        for (process, later) in server.processes.iter_mut().zip(&later.processes) {
+            // Entries are only ever added behind those that are there.
+            for (entry, later) in process.entries.iter_mut().zip(&later.entries) {
+                entry.sent = later.sent;
+            }
+        }
+    }
+    let mut accounts = accounts(std::iter::empty(), &merged, When::Running);
+    for (flow, earlier) in self::accounts(std::iter::empty(), before, When::Running) {
+        let account = accounts.entry(flow).or_default();
+        account.sent = account.sent.saturating_sub(earlier.sent);
+        account.resumed = account.resumed.saturating_sub(earlier.resumed);
+        account.received = account.received.saturating_sub(earlier.received);
+        account.reguided = account.reguided.saturating_sub(earlier.reguided);
+        account.lost = account.lost.saturating_sub(earlier.lost);
+        account.repeated = account.repeated.saturating_sub(earlier.repeated);
+        account.dead = account.dead.saturating_sub(earlier.dead);
+        account.rejected = account.rejected.saturating_sub(earlier.rejected);
+    }
+    accounts
+}
+
+/// Whether nothing of these flows is held, under way or in work on any of these servers, given two readings of all their
+/// pages, one after the other: what was done by the first one is all that had been sent by the second one.
+pub fn are_drained(first: &[ServerStatus], second: &[ServerStatus], flows: &[String]) -> bool {
+    let entries = |servers: &[ServerStatus], settled: bool| {
+        let mut sums: BTreeMap<String, u64> = flows.iter().map(|flow| (flow.clone(), 0)).collect();
+        let processes = servers.iter().flat_map(|server| &server.processes);
+        for entry in processes.flat_map(|process| &process.entries) {
+            let Some(flow) = entry.name.split(['>', '<', '@']).next() else { continue };
+            let Some(sum) = sums.get_mut(flow) else { continue };
+            *sum += match entry.kind {
+                Kind::Sent if settled => 0,
+                Kind::Done if settled => entry.done + entry.written_off,
+                Kind::Sent => entry.sent,
+                Kind::Done => 0,
+                Kind::Link | Kind::Spool | Kind::Program if settled => entry.done + entry.written_off,
+                Kind::Link | Kind::Spool | Kind::Program => entry.sent,
+                _ => 0,
+            };
+        }
+        sums
+    };
+    first.len() == second.len() && entries(first, true) == entries(second, false)
+}
+
 fn book(accounts: &mut BTreeMap<String, Account>, role: Role, entry: &Entry, when: When) {
     let under_way = entry.sent.saturating_sub(entry.done + entry.written_off);
     let mut account = |flow: &str, change: &dyn Fn(&mut Account)| change(accounts.entry(flow.to_owned()).or_default());

@@ -23,6 +23,7 @@ use crate::{
     idle::Verdict,
     launcher::{self, last_lines},
     paths::Paths,
+    rollout::Store,
     sys::process,
 };
 
@@ -274,6 +275,38 @@ impl Cluster {
         }
         left
     }
+}
+
+/// Starts a launcher for a server that has none, to go on by itself: with the plan that is live, which needn't have the server
+/// if a rollout is about to bring it in. Doesn't wait until it listens.
+///
+/// # Errors
+/// If it can't be started.
+pub fn revive(paths: &Paths, store: &Store, server: &str) -> Result<(), ClusterError> {
+    if running::is_running(paths, server).is_ok_and(|holder| holder.is_some()) {
+        return Ok(());
+    }
+    let not_started = |why: io::Error| ClusterError::NotStarted { server: server.to_owned(), why };
+    let generation = store
+        .live()
+        .map_err(|error| not_started(io::Error::other(error)))?
+        .ok_or_else(|| not_started(io::Error::other("no plan is live")))?;
+    let places = paths.server(server);
+    let start = || {
+        fs::create_dir_all(places.logs())?;
+        let log = fs::OpenOptions::new().create(true).append(true).open(places.log("launcher"))?;
+        let mut command = Program::new(std::env::current_exe()?);
+        command
+            .args(["__launch", "--joining", "--server", server, "--generation", &generation.to_string(), "--plan"])
+            .arg(store.plan_file(generation))
+            .arg("--root")
+            .arg(paths.root())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        command.spawn()
+    };
+    start().map(drop).map_err(not_started)
 }
 
 /// A launcher that has been started and isn't connected yet.

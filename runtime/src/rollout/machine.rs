@@ -18,7 +18,9 @@
 
 mod event;
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 pub use event::{Effect, Event, Outcome, Reason};
 
@@ -37,7 +39,7 @@ const SHORT: u64 = 10_000;
 const GRACE: u64 = 5_000;
 
 /// A server's part in a rollout.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Its name.
     pub server: String,
@@ -84,6 +86,28 @@ pub enum Phase {
     Aborting,
     /// Nothing more is to be done.
     Over,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Prepare => "prepare",
+            Self::Hold => "hold",
+            Self::Idle => "idle",
+            Self::Drain => "drain",
+            Self::HoldAgain => "hold again",
+            Self::IdleAgain => "idle again",
+            Self::Deciding => "decide",
+            Self::AdoptPortals => "adopt",
+            Self::Switch => "switch",
+            Self::Flush => "flush",
+            Self::HandOver => "re-guide",
+            Self::Settle => "settle",
+            Self::Release => "release",
+            Self::Aborting => "abort",
+            Self::Over => "over",
+        })
+    }
 }
 
 /// How long things may take. Milliseconds.

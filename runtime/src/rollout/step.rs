@@ -1,6 +1,6 @@
 //! The steps of a rollout, as the deployer asks each launcher for them, and how far a launcher has come.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -135,9 +135,9 @@ pub struct Progress {
     /// How long its portals and sources have held. Milliseconds.
     #[serde(default)]
     pub paused: u64,
-    /// How many records its portals held when they released.
+    /// How many records of each flow its portals held when they released.
     #[serde(default)]
-    pub held: u64,
+    pub held: BTreeMap<String, u64>,
 }
 
 /// How a step stands on one server.

@@ -25,6 +25,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tempfile::NamedTempFile;
 use waldo_compiler::{Origin, plan::Plan};
 
+use super::machine::Part;
+
+/// The directories in a store.
+const PARTS: [&str; 5] = ["plans", "origins", "rollouts", "decisions", "history"];
+
 /// What was decided about a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -42,10 +47,8 @@ pub struct Intent {
     pub from: u64,
     /// The generation that it leads to.
     pub to: u64,
-    /// The servers that hold.
-    pub hold: Vec<String>,
-    /// The flows that some server has to deliver before the switch, as the new plan doesn't have them there.
-    pub drain: Vec<String>,
+    /// What each server does in it.
+    pub parts: Vec<Part>,
     /// Whether it takes back an earlier one that failed.
     pub is_rollback: bool,
 }
@@ -77,7 +80,7 @@ impl Store {
     /// # Errors
     /// If it can't be made.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        for part in ["plans", "origins", "rollouts", "decisions", "history"] {
+        for part in PARTS {
             let path = directory.join(part);
             fs::create_dir_all(&path).map_err(StoreError::at("make the directory", &path))?;
         }
@@ -115,13 +118,8 @@ impl Store {
     /// # Errors
     /// If the store can't be read.
     pub fn newest(&self) -> Result<u64, StoreError> {
-        let directory = self.directory.join("plans");
-        let entries = fs::read_dir(&directory).map_err(StoreError::at("read", &directory))?;
-        let numbers = entries.flatten().filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            name.strip_suffix(".json")?.parse::<u64>().ok()
-        });
-        Ok(numbers.max().unwrap_or(0).max(self.live()?.unwrap_or(0)))
+        let newest = numbers(&self.directory.join("plans"))?.into_iter().max();
+        Ok(newest.unwrap_or(0).max(self.live()?.unwrap_or(0)))
     }
 
     /// Makes a plan the live one at once, where nothing runs. Answers its generation.
@@ -183,6 +181,36 @@ impl Store {
         read(&self.intent_file(generation))
     }
 
+    /// The rollout that was begun last, if its account isn't there: nobody has brought it to an end.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn unfinished(&self) -> Result<Option<Intent>, StoreError> {
+        let newest = numbers(&self.directory.join("rollouts"))?.into_iter().max();
+        let Some(newest) = newest.filter(|newest| !self.account_file(*newest).exists()) else { return Ok(None) };
+        // What was started from nothing since has made an end of it.
+        if self.live()?.is_some_and(|live| live > newest) {
+            return Ok(None);
+        }
+        self.intent(newest)
+    }
+
+    /// Forgets all about generations before this one.
+    ///
+    /// # Errors
+    /// If something can't be removed.
+    pub fn forget_before(&self, generation: u64) -> Result<(), StoreError> {
+        for part in PARTS {
+            let directory = self.directory.join(part);
+            for number in numbers(&directory)?.into_iter().filter(|number| *number < generation) {
+                let name = if part == "decisions" { number.to_string() } else { format!("{number}.json") };
+                let path = directory.join(name);
+                fs::remove_file(&path).map_err(StoreError::at("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Decides, unless it is decided already; answers what holds now.
     ///
     /// # Errors
@@ -216,7 +244,7 @@ impl Store {
     /// # Errors
     /// If it can't be written.
     pub fn put_history(&self, generation: u64, account: &impl Serialize) -> Result<(), StoreError> {
-        put(&self.directory.join("history").join(format!("{generation}.json")), account)
+        put(&self.account_file(generation), account)
     }
 
     /// The accounts of all rollouts, by generation.
@@ -241,6 +269,10 @@ impl Store {
         self.directory.join("origins").join(format!("{generation}.json"))
     }
 
+    fn account_file(&self, generation: u64) -> PathBuf {
+        self.directory.join("history").join(format!("{generation}.json"))
+    }
+
     fn intent_file(&self, generation: u64) -> PathBuf {
         self.directory.join("rollouts").join(format!("{generation}.json"))
     }
@@ -256,6 +288,16 @@ fn put(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
         sync_directory_of(path)
     };
     put().map_err(StoreError::at("write", path))
+}
+
+/// The generations that have a file in a directory.
+fn numbers(directory: &Path) -> Result<Vec<u64>, StoreError> {
+    let entries = fs::read_dir(directory).map_err(StoreError::at("read", directory))?;
+    let numbers = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_suffix(".json").unwrap_or(&name).parse::<u64>().ok()
+    });
+    Ok(numbers.collect())
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {

@@ -43,7 +43,7 @@ pub struct Rollout {
     beats: Vec<(u64, Moment)>,
     holds_since: Option<Moment>,
     paused: u64,
-    held: u64,
+    held: BTreeMap<String, u64>,
 }
 
 struct Next {
@@ -108,14 +108,16 @@ impl Driver {
     pub(super) fn progress(&self) -> Option<Progress> {
         let progress = self.machine.progress()?;
         let since = self.rollout.holds_since.map(|since| self.now().saturating_sub(since));
-        Some(Progress { paused: since.unwrap_or(self.rollout.paused), held: self.rollout.held, ..progress })
+        Some(Progress { paused: since.unwrap_or(self.rollout.paused), held: self.rollout.held.clone(), ..progress })
     }
 
     /// Does what a deployer asks for, as far as it can be done at once.
     pub(super) fn asked_for_step(&mut self, generation: u64, step: Step) -> Answer {
         self.rollout.led_at = self.now();
         let name = step.name();
-        let of = |state| Answer::Progress(Some(Progress { generation, step: name, state, paused: 0, held: 0 }));
+        let of = |state| {
+            Answer::Progress(Some(Progress { generation, step: name, state, paused: 0, held: BTreeMap::new() }))
+        };
         let refused = |why| of(Stage::Failed(Failure::Other(why)));
         let change = self.machine.change();
         let is_ours = change.is_some_and(|change| change.generation == generation);
@@ -146,7 +148,8 @@ impl Driver {
                 }
                 Some(progress) => Answer::Progress(Some(Progress { step: name, ..progress })),
                 None if name == StepName::Abort => of(Stage::Done),
-                None if name == StepName::Release && self.machine.generation() == generation => of(Stage::Done),
+                // Long done: another deployer goes on for one that has seen it.
+                None if generation <= self.machine.generation() => of(Stage::Done),
                 None => refused(format!("it knows of no rollout to plan {generation}")),
             };
         };
@@ -226,7 +229,7 @@ impl Driver {
         }
         self.rollout.next = Some(next);
         self.rollout.paused = 0;
-        self.rollout.held = 0;
+        self.rollout.held.clear();
         Ok(Change::new(generation, parts))
     }
 
@@ -324,12 +327,19 @@ impl Driver {
         }
     }
 
-    /// How many records the portals hold.
-    fn held(&self) -> u64 {
+    /// How many records of each flow the portals hold.
+    fn held(&self) -> BTreeMap<String, u64> {
         let portals =
             self.machine.processes().iter().zip(&self.pages).filter(|(process, _)| process.role == Role::Portal);
         let spools = portals.flat_map(|(_, page)| page.entries()).filter(|entry| entry.kind == Kind::Spool);
-        spools.map(|entry| entry.sent.saturating_sub(entry.done + entry.written_off)).sum()
+        let mut held = BTreeMap::new();
+        for entry in spools {
+            let count = entry.sent.saturating_sub(entry.done + entry.written_off);
+            if let Some((flow, _)) = entry.name.split_once('@').filter(|_| count > 0) {
+                *held.entry(flow.to_owned()).or_default() += count;
+            }
+        }
+        held
     }
 
     /// What a rollout needs while nobody says anything.

@@ -64,6 +64,8 @@ pub struct Change {
     failure: Option<Failure>,
     /// What failed in the switch: whoever leads now has to know.
     failed_switch: Option<Failure>,
+    /// The one before, decided and failed, that this one leads back from.
+    before: Option<Box<Change>>,
     /// New processes that have been ready once: if they end later, they are started again like any other.
     proved: Vec<ProcessIndex>,
 }
@@ -80,6 +82,7 @@ impl Change {
             done: true,
             failure: None,
             failed_switch: None,
+            before: None,
             proved: Vec::new(),
         }
     }
@@ -122,14 +125,14 @@ impl Machine {
     pub fn progress(&self) -> Option<Progress> {
         let Some(change) = &self.change else {
             let (generation, step) = self.concluded?;
-            return Some(Progress { generation, step, state: Stage::Done, paused: 0, held: 0 });
+            return Some(Progress { generation, step, state: Stage::Done, paused: 0, held: BTreeMap::new() });
         };
         let state = match &change.failure {
             Some(failure) => Stage::Failed(failure.clone()),
             None if change.done => Stage::Done,
             None => Stage::Working(self.waiting_for(change)),
         };
-        Some(Progress { generation: change.generation, step: change.step, state, paused: 0, held: 0 })
+        Some(Progress { generation: change.generation, step: change.step, state, paused: 0, held: BTreeMap::new() })
     }
 
     /// Whether gates are closed and the driver is to find out whether the stages are idle.
@@ -143,19 +146,24 @@ impl Machine {
     /// A rollout has been verified. One that went before and failed after its decision stays as it is, gates closed:
     /// this one leads back from there.
     pub(super) fn prepared(&mut self, change: Change) {
-        if let Some(former) = self.change.take_if(|former| former.generation != change.generation)
-            && former.is_decided()
-        {
-            self.settle_for(&former);
+        let former = self.change.take_if(|former| former.generation != change.generation);
+        let former = former.filter(Change::is_decided);
+        if let Some(former) = &former {
+            self.settle_for(former);
         }
-        match &mut self.change {
-            Some(same) if same.is_decided() => {}
-            other => *other = Some(change),
-        }
+        self.change.get_or_insert(Change { before: former.map(Box::new), ..change });
     }
 
     /// A step was asked for.
     pub(super) fn step(&mut self, now: Moment, step: StepName, but: Vec<String>) {
+        // If there is no way back from what failed after its decision, it goes on.
+        if step == StepName::Abort
+            && let Some(former) = self.change.as_mut().and_then(|change| change.before.take())
+        {
+            self.change = Some(*former);
+            self.step(now, StepName::Release, but);
+            return;
+        }
         let Some(change) = &mut self.change else { return };
         let again = change.step == step;
         if !again {

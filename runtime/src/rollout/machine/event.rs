@@ -1,5 +1,7 @@
 //! What a deployer's machine takes in, and what it gives out.
 
+use std::fmt;
+
 use crate::rollout::{
     Decision, Step, StepName,
     step::{Failure, Stage},
@@ -43,6 +45,17 @@ pub enum Reason {
     Cancelled,
     /// The decision was taken by others: by a launcher whose deployer seemed to be gone.
     OtherDecision,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed { server, step, failure } => write!(formatter, "{server}, {step}: {failure}"),
+            Self::Late { servers, step } => write!(formatter, "{}, {step}: not done in time", servers.join(", ")),
+            Self::Cancelled => formatter.write_str("cancelled"),
+            Self::OtherDecision => formatter.write_str("it was given up, as its deployer seemed to have gone"),
+        }
+    }
 }
 
 /// Something that has happened.

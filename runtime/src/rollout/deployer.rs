@@ -1,0 +1,475 @@
+//! Whoever leads rollouts of a namespace: holds its lock, brings to an end what another left unfinished, leads from the
+//! live plan to another one, and back if that doesn't work.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+use waldo_compiler::{
+    diff::{Diff, Unrelated, diff_with_programs, succession::follow},
+    plan::{Plan, ProcessPlan},
+};
+
+use super::{
+    driver::{Course, Driver, Watcher},
+    machine::{Bounds, Machine, Outcome, Part, Phase, Reason},
+    rehearsal::rehearse,
+    step::{Failure, StepName},
+    store::{Intent, Store, StoreError},
+};
+use crate::{
+    cluster,
+    control::{Holder, ServerStatus},
+    ledger::{self, Account},
+    paths::Paths,
+    sys::{
+        lock::{Lock, Taken},
+        process::Identity,
+    },
+};
+
+/// How many plans and accounts are kept beside the live one.
+const KEPT: u64 = 100;
+
+/// Why there was no rollout at all.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// Another deployer leads a rollout.
+    #[error("a rollout of this namespace is under way{}", holder.as_ref().map_or_else(String::new,
+        |holder| format!(" (process {}, {})", holder.identity.pid, holder.what)))]
+    Locked {
+        /// Who.
+        holder: Option<Holder>,
+    },
+    /// Another plan has gone live since the difference was made.
+    #[error("plan {live} is live now, not {expected}: the difference was made against what isn't there any more")]
+    Stale {
+        /// The plan that is live.
+        live: u64,
+        /// The plan that was thought to be.
+        expected: u64,
+    },
+    /// Nothing was ever live in this namespace.
+    #[error("no plan is live")]
+    NothingLive,
+    /// The plans are of different topologies.
+    #[error(transparent)]
+    Unrelated(#[from] Unrelated),
+    /// This can't be done in one step.
+    #[error("this can't be rolled out in one step: {0}")]
+    Refused(String),
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system refused something.
+    #[error("cannot {doing}: {why}")]
+    Io {
+        /// What.
+        doing: String,
+        /// What the system says.
+        why: io::Error,
+    },
+}
+
+/// How a rollout ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conclusion {
+    /// The new plan is live.
+    Ok,
+    /// Nothing has changed: it couldn't be prepared, or a gate didn't close.
+    Error,
+    /// The old plan is live again, under a newer number.
+    RolledBack,
+    /// The new plan is live, and something is wrong with it.
+    Unhealthy,
+    /// A server wasn't idle in time; the old plan goes on.
+    IdleTimeout,
+    /// A person has asked to stop.
+    Cancelled,
+    /// Servers are on different plans.
+    Mixed,
+    /// The new plan is live, but records were lost.
+    Lost,
+}
+
+/// The account of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The version of this document.
+    pub format: u32,
+    /// How it ended.
+    pub result: Conclusion,
+    /// What went wrong, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The plan that is live after it.
+    pub generation: u64,
+    /// The plan that was live before.
+    pub from: u64,
+    /// The plan that it was to lead to.
+    pub to: u64,
+    /// When it began: seconds since 1970, for people.
+    pub began: u64,
+    /// What it was to change, in a few words each.
+    pub changes: Vec<String>,
+    /// For how long each server held. Milliseconds.
+    pub pause_ms: BTreeMap<String, u64>,
+    /// What became of each flow's records while it went on.
+    pub flows: BTreeMap<String, Account>,
+    /// How long each phase took, in order. Milliseconds.
+    pub phases: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A rollout to be led.
+pub struct Rollout<'p> {
+    /// The plan that is live, by its number.
+    pub from: u64,
+    /// Its content.
+    pub live: &'p Plan,
+    /// The plan that it leads to.
+    pub next: &'p Plan,
+    /// Processes whose programs are others than when they were started: server and name.
+    pub rebuilt: &'p BTreeSet<(String, String)>,
+    /// What it changes, in a few words each.
+    pub changes: Vec<String>,
+}
+
+/// Whoever leads rollouts of a namespace, for as long as this lives.
+pub struct Deployer<'a> {
+    paths: &'a Paths,
+    store: Store,
+    _lock: Lock,
+}
+
+impl<'a> Deployer<'a> {
+    /// Takes the namespace's lock.
+    ///
+    /// # Errors
+    /// If another deployer has it, or the store can't be used.
+    pub fn take(paths: &'a Paths, what: &str) -> Result<Self, DeployError> {
+        let store = Store::open(&paths.store())?;
+        let failed = |why| DeployError::Io { doing: format!("lock {}", store.lock().display()), why };
+        let holder = Holder {
+            identity: Identity::own().map_err(failed)?,
+            what: what.to_owned(),
+            root: Some(paths.root().to_owned()),
+        };
+        match Lock::take(&store.lock(), &holder).map_err(failed)? {
+            Taken::Ours(lock) => Ok(Self { paths, store, _lock: lock }),
+            Taken::Held(holder) => Err(DeployError::Locked { holder }),
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The plan that is live, and its number.
+    ///
+    /// # Errors
+    /// If there is none, or it can't be read.
+    pub fn live(&self) -> Result<(u64, Plan), DeployError> {
+        let generation = self.store.live()?.ok_or(DeployError::NothingLive)?;
+        let plan = self.store.plan(generation)?.ok_or(DeployError::NothingLive)?;
+        Ok((generation, plan))
+    }
+
+    /// Brings the rollout to an end that a deployer has left, if there is one: forward if its commit is on record, back if
+    /// not. Answers its account.
+    ///
+    /// # Errors
+    /// If the store can't be used.
+    pub fn finish_what_was_left(&self, watcher: &mut dyn Watcher) -> Result<Option<Report>, DeployError> {
+        let Some(intent) = self.store.unfinished()? else { return Ok(None) };
+        let (Some(live), Some(next)) = (self.store.plan(intent.from)?, self.store.plan(intent.to)?) else {
+            return Ok(None);
+        };
+        let machine = Machine::resume(
+            intent.to,
+            self.store.plan_file(intent.to),
+            next.digest.clone(),
+            intent.parts.clone(),
+            bounds(&live, &next),
+        );
+        let machine = if intent.is_rollback { machine.without_way_back() } else { machine };
+        let before = self.statuses();
+        let course = self.drive(&intent, machine, watcher);
+        let mut report = Report::of(&intent, vec!["goes on with a rollout whose deployer had gone".to_owned()]);
+        self.conclude(&intent, (&live, &next), course, &before, &mut report, watcher)?;
+        Ok(Some(report))
+    }
+
+    /// Leads a rollout.
+    ///
+    /// # Errors
+    /// If it can't even begin: nothing has changed then.
+    pub fn roll_out(&self, rollout: &Rollout<'_>, watcher: &mut dyn Watcher) -> Result<Report, DeployError> {
+        let live = self.store.live()?.ok_or(DeployError::NothingLive)?;
+        if live != rollout.from {
+            return Err(DeployError::Stale { live, expected: rollout.from });
+        }
+        let to = self.store.newest()? + 1;
+        let (next, mut parts) = Self::plan(rollout, to)?;
+        let before = self.statuses();
+        // Servers that an earlier rollout didn't reach: nobody knows any more what they would disturb.
+        for status in before.iter().filter(|status| status.generation != rollout.from) {
+            if let Some(part) = parts.iter_mut().find(|part| part.server == status.server) {
+                part.holds = true;
+                part.changes = true;
+            }
+        }
+        let intent = Intent { from: rollout.from, to, parts: parts.clone(), is_rollback: false };
+        self.store.put_plan(to, &next)?;
+        self.store.put_intent(&intent)?;
+        let bounds = bounds(rollout.live, &next);
+        let machine = Machine::new(to, self.store.plan_file(to), next.digest.clone(), parts, bounds);
+        let mut report = Report::of(&intent, rollout.changes.clone());
+        let course = self.drive(&intent, machine, watcher);
+        self.conclude(&intent, (rollout.live, &next), course, &before, &mut report, watcher)?;
+        Ok(report)
+    }
+
+    /// What [`Deployer::roll_out`] would ask of whom, in which order. Changes nothing, and needs no lock.
+    ///
+    /// # Errors
+    /// If it could not even begin.
+    pub fn rehearse(rollout: &Rollout<'_>) -> Result<Vec<(Phase, Vec<String>)>, DeployError> {
+        let to = rollout.from + 1;
+        let (next, parts) = Self::plan(rollout, to)?;
+        let bounds = bounds(rollout.live, &next);
+        Ok(rehearse(Machine::new(to, PathBuf::new(), next.digest, parts, bounds), to))
+    }
+
+    /// The plan as it goes live as this generation, and what each server does for it.
+    fn plan(rollout: &Rollout<'_>, to: u64) -> Result<(Plan, Vec<Part>), DeployError> {
+        let next = follow(rollout.live, rollout.next, to)?;
+        let rebuilt = |server: &str, process: &ProcessPlan| {
+            !rollout.rebuilt.is_empty() && rollout.rebuilt.contains(&(server.to_owned(), process.name.clone()))
+        };
+        let diff = diff_with_programs(rollout.live, &next, &rebuilt)?;
+        if let Some(refusal) = diff.refusals.first() {
+            return Err(DeployError::Refused(refusal.to_string()));
+        }
+        let parts = parts(rollout.live, &next, &diff, rollout.rebuilt);
+        Ok((next, parts))
+    }
+
+    fn drive(&self, intent: &Intent, machine: Machine, watcher: &mut dyn Watcher) -> Course {
+        let servers: Vec<String> = intent.parts.iter().map(|part| part.server.clone()).collect();
+        Driver::new(intent.to, machine, &servers, self.paths, &self.store).run(watcher)
+    }
+
+    /// What follows from how a rollout went: the way back, and the account.
+    fn conclude(
+        &self,
+        intent: &Intent,
+        (live, next): (&Plan, &Plan),
+        course: Course,
+        before: &[ServerStatus],
+        report: &mut Report,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), DeployError> {
+        report.take(&course);
+        match course.outcome {
+            Outcome::Done => report.generation = intent.to,
+            Outcome::Aborted(reason) => report.end(conclusion(&reason), &reason),
+            Outcome::Unhealthy(reason) => {
+                report.generation = intent.to;
+                report.end(Conclusion::Unhealthy, &reason);
+            }
+            Outcome::Mixed(servers, reason) => {
+                report.generation = intent.to;
+                report.end(Conclusion::Mixed, &reason);
+                let named = servers.join(", ");
+                report.error = report.error.take().map(|error| {
+                    format!(
+                        "{error}; not on plan {} yet: {named}. The others hold or go on; `waldo deploy` again goes on",
+                        intent.to
+                    )
+                });
+            }
+            Outcome::GoBack(reason) => {
+                report.generation = intent.to;
+                self.go_back(intent, (live, next), reason, report, watcher)?;
+            }
+        }
+        report.account(before, &self.statuses(), &self.statuses());
+        let last = self.store.plan(report.generation)?;
+        if let Some(plan) = last {
+            self.store.set_live(report.generation)?;
+            self.put_live_plan(&plan)?;
+        }
+        self.store.put_history(intent.to, report)?;
+        self.store.forget_before(report.generation.saturating_sub(KEPT))?;
+        Ok(())
+    }
+
+    /// Rolls the old plan out on top of one that is in place, held, and doesn't work.
+    fn go_back(
+        &self,
+        failed: &Intent,
+        (live, next): (&Plan, &Plan),
+        reason: Reason,
+        report: &mut Report,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), DeployError> {
+        let to = self.store.newest()?.max(failed.to) + 1;
+        let back = follow(next, live, to)?;
+        let rebuilt: BTreeSet<(String, String)> = failed
+            .parts
+            .iter()
+            .flat_map(|part| part.rebuilt.iter().map(|process| (part.server.clone(), process.clone())))
+            .collect();
+        let is_rebuilt = |server: &str, process: &ProcessPlan| {
+            !rebuilt.is_empty() && rebuilt.contains(&(server.to_owned(), process.name.clone()))
+        };
+        let diff = diff_with_programs(next, &back, &is_rebuilt)?;
+        let mut parts = parts(next, &back, &diff, &rebuilt);
+        for part in &mut parts {
+            // What holds goes on holding until the old plan is back.
+            part.holds |= failed.parts.iter().any(|other| other.server == part.server && other.holds);
+        }
+        let intent = Intent { from: failed.to, to, parts: parts.clone(), is_rollback: true };
+        self.store.put_plan(to, &back)?;
+        self.store.put_intent(&intent)?;
+        let file = self.store.plan_file(to);
+        let machine = Machine::new(to, file, back.digest.clone(), parts, bounds(next, &back)).without_way_back();
+        let course = self.drive(&intent, machine, watcher);
+        report.take(&course);
+        match course.outcome {
+            Outcome::Done => {
+                report.generation = to;
+                let conclusion =
+                    if reason == Reason::Cancelled { Conclusion::Cancelled } else { Conclusion::RolledBack };
+                report.end(conclusion, &reason);
+            }
+            Outcome::Aborted(also) => {
+                // The way back is barred: on with the new plan, whatever is wrong with it.
+                let file = self.store.plan_file(failed.to);
+                let parts = failed.parts.clone();
+                let machine = Machine::resume(failed.to, file, next.digest.clone(), parts, bounds(live, next));
+                let course = self.drive(failed, machine.without_way_back(), watcher);
+                report.take(&course);
+                let conclusion = if matches!(course.outcome, Outcome::Mixed(..)) {
+                    Conclusion::Mixed
+                } else {
+                    Conclusion::Unhealthy
+                };
+                report.end(conclusion, &reason);
+                report.error = report.error.take().map(|error| format!("{error}; there was no way back: {also}"));
+            }
+            Outcome::Unhealthy(also) | Outcome::GoBack(also) => {
+                report.generation = to;
+                report.end(Conclusion::Unhealthy, &reason);
+                report.error = report.error.take().map(|error| format!("{error}; and on the way back: {also}"));
+            }
+            Outcome::Mixed(_, also) => {
+                report.generation = to;
+                report.end(Conclusion::Mixed, &reason);
+                report.error = report.error.take().map(|error| format!("{error}; and on the way back: {also}"));
+            }
+        }
+        self.store.put_history(to, report)?;
+        Ok(())
+    }
+
+    /// What a person and other commands find as the live plan.
+    fn put_live_plan(&self, plan: &Plan) -> Result<(), DeployError> {
+        let path = self.paths.live_plan();
+        let failed = |why| DeployError::Io { doing: format!("write {}", path.display()), why };
+        let text = serde_json::to_vec(plan).map_err(|error| failed(error.into()))?;
+        let new = path.with_extension("new");
+        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)).map_err(failed)
+    }
+
+    fn statuses(&self) -> Vec<ServerStatus> {
+        cluster::connect(self.paths).iter_mut().filter_map(|client| client.status().ok()).collect()
+    }
+}
+
+/// What each server does in a rollout.
+fn parts(live: &Plan, next: &Plan, diff: &Diff<'_>, rebuilt: &BTreeSet<(String, String)>) -> Vec<Part> {
+    let servers: BTreeSet<&String> = live.servers.keys().chain(next.servers.keys()).collect();
+    let part = |server: &&String| {
+        let name = server.as_str();
+        let holds = diff.hold.contains_key(name);
+        let drains = diff.drain.get(name).into_iter().flatten().map(|flow| (*flow).to_owned()).collect();
+        let rebuilt = rebuilt.iter().filter(|(on, _)| on == name).map(|(_, process)| process.clone()).collect();
+        Part { server: name.to_owned(), holds, changes: !diff.untouched.contains(name), drains, rebuilt }
+    };
+    servers.iter().map(part).collect()
+}
+
+/// How long things may take in a rollout between these plans.
+fn bounds(live: &Plan, next: &Plan) -> Bounds {
+    let processes = || live.servers.values().chain(next.servers.values()).flat_map(|server| &server.processes);
+    let grace = processes().map(|process| process.stop.grace).max().unwrap_or(0);
+    let ready = processes().map(|process| process.ready_timeout).max().unwrap_or(0);
+    Bounds { idle: live.idle_timeout.max(next.idle_timeout), switch: grace.saturating_add(ready) }
+}
+
+fn conclusion(reason: &Reason) -> Conclusion {
+    match reason {
+        Reason::Failed { failure: Failure::NotIdle(_), .. }
+        | Reason::Late { step: StepName::Idle | StepName::Drain | StepName::IdleAgain, .. } => Conclusion::IdleTimeout,
+        Reason::Cancelled => Conclusion::Cancelled,
+        Reason::Failed { .. } | Reason::Late { .. } | Reason::OtherDecision => Conclusion::Error,
+    }
+}
+
+impl Report {
+    fn of(intent: &Intent, changes: Vec<String>) -> Self {
+        Self {
+            format: 1,
+            result: Conclusion::Ok,
+            error: None,
+            generation: intent.from,
+            from: intent.from,
+            to: intent.to,
+            began: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            changes,
+            pause_ms: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            phases: serde_json::Map::new(),
+        }
+    }
+
+    fn end(&mut self, result: Conclusion, reason: &Reason) {
+        self.result = result;
+        self.error = Some(reason.to_string());
+    }
+
+    fn take(&mut self, course: &Course) {
+        for (phase, took) in &course.phases {
+            let known = self.phases.entry(phase.to_string()).or_insert_with(|| 0.into());
+            // On the way back each phase comes a second time.
+            *known = (known.as_u64().unwrap_or(0) + took).into();
+        }
+        for (server, paused) in &course.paused {
+            let pause = self.pause_ms.entry(server.clone()).or_default();
+            *pause = (*pause).max(*paused);
+        }
+        for (flow, held) in &course.held {
+            self.flows.entry(flow.clone()).or_default().held = *held;
+        }
+    }
+
+    /// What became of records between the readings of all pages before the rollout and two after it.
+    fn account(&mut self, before: &[ServerStatus], after: &[ServerStatus], after_that: &[ServerStatus]) {
+        let held: BTreeMap<String, u64> =
+            self.flows.iter().map(|(flow, account)| (flow.clone(), account.held)).collect();
+        self.flows = ledger::between(before, after, after_that);
+        for (flow, account) in &mut self.flows {
+            account.held = held.get(flow).copied().unwrap_or(0);
+        }
+        if self.result == Conclusion::Ok && self.flows.values().any(|account| account.lost > 0) {
+            self.result = Conclusion::Lost;
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `waldo deploy`: changes what runs over to another plan.
+
+mod progress;
+mod report;
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, IsTerminal, Write},
+    path::PathBuf,
+};
+
+use waldo_compiler::{
+    diff::{Action, Diff, diff_with_programs},
+    plan::ProcessPlan,
+};
+use waldo_runtime::{
+    cluster::preflight,
+    paths::Paths,
+    rollout::{Conclusion, DeployError, Deployer, Rollout},
+};
+
+pub use self::progress::{Progress, Silent};
+use crate::{
+    diff::{self, drift, side::Side, table},
+    exit::{Exit, Failure},
+};
+
+/// What to roll out.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit code: 0 done, or no difference; 1 error, nothing changed; 3 rolled back; 4 switched, but unhealthy; 5 another rollout is
+under way; 6 another plan has gone live meanwhile; 7 not idle in time, the old plan goes on; 8 cancelled; 9 servers are on
+different plans; 10 done, but records were lost.")]
+pub struct Arguments {
+    /// What is to run: a topology's file or directory, a plan.json, or a build directory. By default the topology here.
+    #[arg(value_name = "FILE|DIR|PLAN")]
+    next: Option<PathBuf>,
+    /// The namespace; not needed where there is only one.
+    #[arg(short, long, env = "WALDO_NAMESPACE")]
+    namespace: Option<String>,
+    /// The first of the block of ports that the portals use, as in `waldo up`.
+    #[arg(long, value_name = "BASE", value_parser = clap::value_parser!(u16).range(1..))]
+    ports: Option<u16>,
+    /// Don't ask.
+    #[arg(short, long)]
+    yes: bool,
+    /// Go through it without doing anything.
+    #[arg(long)]
+    dry_run: bool,
+    /// Say what happens as JSON, one line an event, and the ledger last.
+    #[arg(long)]
+    json: bool,
+    /// Show neither the difference nor progress.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Shows the difference, asks, and rolls it out.
+pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let result = run_to_exit(arguments);
+    if let (true, Err(failure)) = (arguments.json, &result) {
+        report::print_failure(failure);
+    }
+    result
+}
+
+fn run_to_exit(arguments: &Arguments) -> Result<Exit, Failure> {
+    let compared = diff::Arguments {
+        first: arguments.next.clone(),
+        second: None,
+        namespace: arguments.namespace.clone(),
+        ports: arguments.ports,
+        all: false,
+        json: false,
+    };
+    let (old, new) = Side::both(&compared)?;
+    let Some(paths) = &old.live else { return Err(nothing_runs(&new)) };
+    let found = drift::look(&old.plan, paths);
+    let change = Change { paths, old: &old, new: &new, rebuilt: found.rebuilt.clone() };
+    let diff = change.diff()?;
+    if !arguments.quiet && !arguments.json {
+        table::print(&old.name, &new.name, &diff, &found.drift, false);
+    }
+    if let Some(refusal) = diff.refusals.first() {
+        return Err(Failure::new(format!("this can't be rolled out in one step: {refusal}")));
+    }
+    if diff.is_empty() && found.rebuilt.is_empty() {
+        if arguments.json {
+            report::print_nothing(paths)?;
+        }
+        return Ok(Exit::Ok);
+    }
+    if arguments.dry_run {
+        return change.rehearse(&diff, arguments);
+    }
+    if !arguments.yes && !is_wanted()? {
+        return Err(Failure::new("not rolled out").exit(Exit::Cancelled));
+    }
+    change.roll_out(&diff, arguments)
+}
+
+fn nothing_runs(new: &Side) -> Failure {
+    Failure::new(format!("nothing runs in {}/{}", new.plan.topology, new.plan.namespace))
+        .hint("`waldo up` starts it; `waldo deploy` changes what runs")
+}
+
+/// From what runs to what is to run.
+struct Change<'a> {
+    paths: &'a Paths,
+    old: &'a Side,
+    new: &'a Side,
+    rebuilt: BTreeSet<(String, String)>,
+}
+
+impl Change<'_> {
+    fn diff(&self) -> Result<Diff<'_>, Failure> {
+        let is_rebuilt = |server: &str, process: &ProcessPlan| {
+            !self.rebuilt.is_empty() && self.rebuilt.contains(&(server.to_owned(), process.name.clone()))
+        };
+        diff_with_programs(&self.old.plan, &self.new.plan, &is_rebuilt)
+            .map_err(|error| Failure::new(error.to_string()).hint("name a topology or plan of what runs here"))
+    }
+
+    fn rehearse(&self, diff: &Diff<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+        preflight::check(&self.new.plan, self.paths)
+            .map_err(|error| Failure { hint: error.hint(), ..Failure::new(error.to_string()) })?;
+        let store = waldo_runtime::rollout::Store::open(&self.paths.store()).map_err(|error| failed(&error.into()))?;
+        let from = store.live().map_err(|error| failed(&error.into()))?.unwrap_or(0);
+        let phases = Deployer::rehearse(&self.rollout(from, diff)).map_err(|error| failed(&error))?;
+        report::print_rehearsal(&phases, from + 1, arguments.json);
+        Ok(Exit::Ok)
+    }
+
+    fn rollout(&self, from: u64, diff: &Diff<'_>) -> Rollout<'_> {
+        Rollout { from, live: &self.old.plan, next: &self.new.plan, rebuilt: &self.rebuilt, changes: summary(diff) }
+    }
+
+    fn roll_out(&self, diff: &Diff<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+        // From here on Ctrl-C is a wish to go back, heeded where that can be done.
+        let mut progress = Progress::new(arguments.json, arguments.quiet)?;
+        let deployer = Deployer::take(self.paths, "waldo deploy").map_err(|error| failed(&error))?;
+        if let Some(left) = deployer.finish_what_was_left(&mut progress).map_err(|error| failed(&error))? {
+            progress
+                .say(&format!("a rollout whose deployer had gone was brought to its end: plan {}", left.generation));
+        }
+        let (from, live) = deployer.live().map_err(|error| failed(&error))?;
+        if live.digest != self.old.plan.digest {
+            return Err(Failure::new(format!("plan {from} has gone live since this difference was made"))
+                .hint("look at the new one, and try again")
+                .exit(Exit::Stale));
+        }
+        let rollout = Rollout { live: &live, ..self.rollout(from, diff) };
+        let report = deployer.roll_out(&rollout, &mut progress).map_err(|error| failed(&error))?;
+        progress.clear();
+        let exit = exit_of(report.result);
+        report::print(&report, exit, arguments.json)?;
+        Ok(exit)
+    }
+}
+
+/// In a few words each, what changes.
+fn summary(diff: &Diff<'_>) -> Vec<String> {
+    let counts = [
+        (Action::Start, "started"),
+        (Action::Stop, "stopped"),
+        (Action::Restart, "restarted"),
+        (Action::Rewire, "rewired"),
+    ];
+    let processes = counts.into_iter().filter_map(|(action, what)| {
+        let count = diff.count(action);
+        (count > 0).then(|| format!("{count} {what}"))
+    });
+    let flows = diff.guide.iter().map(|change| format!("guide of {} changed", change.flow));
+    let portals = diff.portals.iter().map(|change| format!("portal {}/{} changed", change.server, change.portal));
+    processes.chain(flows).chain(portals).collect()
+}
+
+fn is_wanted() -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new("there is nobody to ask whether to roll this out")
+            .hint("say --yes, or --dry-run to only look")
+            .exit(Exit::Usage));
+    }
+    let mut stderr = std::io::stderr();
+    // Without a terminal to ask on, the answer is no.
+    let _ = write!(stderr, "\nRoll this out? [y/N] ").and_then(|()| stderr.flush());
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Why there was no rollout at all.
+fn failed(error: &DeployError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match error {
+        DeployError::Locked { .. } => failure.hint("wait for it, and look at the difference again").exit(Exit::Locked),
+        DeployError::Stale { .. } => failure.hint("look at the new one, and try again").exit(Exit::Stale),
+        _ => failure,
+    }
+}
+
+/// The exit code for how a rollout ended.
+pub fn exit_of(conclusion: Conclusion) -> Exit {
+    match conclusion {
+        Conclusion::Ok => Exit::Ok,
+        Conclusion::Error => Exit::Error,
+        Conclusion::RolledBack => Exit::RolledBack,
+        Conclusion::Unhealthy => Exit::Unhealthy,
+        Conclusion::IdleTimeout => Exit::NotIdle,
+        Conclusion::Cancelled => Exit::Cancelled,
+        Conclusion::Mixed => Exit::Mixed,
+        Conclusion::Lost => Exit::Lost,
+    }
+}

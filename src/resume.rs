@@ -1,0 +1,40 @@
+//! `waldo __resume`: brings a rollout to an end whose deployer has gone. Started by a launcher that waits for it.
+
+use std::path::PathBuf;
+
+use waldo_runtime::{
+    paths::{self, Paths},
+    rollout::{DeployError, Deployer},
+};
+
+use crate::{
+    deploy::{Silent, exit_of},
+    exit::{Exit, Failure},
+};
+
+/// Of which namespace.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The namespace's root.
+    #[arg(long)]
+    root: PathBuf,
+    /// The topology's name.
+    #[arg(long)]
+    topology: String,
+    /// The namespace's name.
+    #[arg(long)]
+    namespace: String,
+}
+
+/// Brings it to an end, unless somebody else is at it.
+pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let paths = Paths::new(&paths::run_root(), &arguments.root, &arguments.topology, &arguments.namespace);
+    let deployer = match Deployer::take(&paths, "waldo, for a deployer that has gone") {
+        Ok(deployer) => deployer,
+        // It lives after all, or another launcher was quicker.
+        Err(DeployError::Locked { .. }) => return Ok(Exit::Locked),
+        Err(error) => return Err(Failure::new(error.to_string())),
+    };
+    let report = deployer.finish_what_was_left(&mut Silent).map_err(|error| Failure::new(error.to_string()))?;
+    Ok(report.map_or(Exit::Ok, |report| exit_of(report.result)))
+}
