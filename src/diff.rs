@@ -8,12 +8,14 @@ mod text;
 
 use std::{io::Write, path::PathBuf};
 
-use waldo_compiler::{diff::diff_with_programs, plan::ProcessPlan};
-
-use crate::{
-    diff::side::Side,
-    exit::{Exit, Failure},
+use waldo_compiler::{
+    diff::{Diff, diff_with_programs},
+    plan::ProcessPlan,
 };
+
+pub use self::report::{Report, Side as Compared};
+use self::{drift::Drift, side::Side};
+use crate::exit::{Exit, Failure};
 
 /// What to compare, and how to show it.
 #[derive(Debug, clap::Args)]
@@ -56,15 +58,51 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Failure::new(error.to_string())
             .hint("compare plans of the same topology and namespace; -n chooses a topology's")
     })?;
-    if arguments.json {
-        report::print(old.as_compared(), new.as_compared(), &diff, &found.drift)?;
-    } else {
-        table::print(&old.name, &new.name, &diff, &found.drift, arguments.all);
-        for refusal in &diff.refusals {
-            Failure::new(format!("this can't be rolled out in one step: {refusal}")).print();
-        }
-    }
+    let form = match (arguments.json, arguments.all) {
+        (true, _) => Form::Json,
+        (false, true) => Form::Whole,
+        (false, false) => Form::Summary,
+    };
+    show(&Shown { old: old.as_compared(), new: new.as_compared(), diff: &diff, drift: &found.drift }, form)?;
     Ok(if diff.is_empty() && found.drift.is_empty() { Exit::Ok } else { Exit::Different })
+}
+
+/// Differences, and between what.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// What is.
+    pub old: Compared<'a>,
+    /// What is to be.
+    pub new: Compared<'a>,
+    /// What has to happen.
+    pub diff: &'a Diff<'a>,
+    /// What runs otherwise than it was deployed.
+    pub drift: &'a [Drift],
+}
+
+/// How differences are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For people: what changes, on one or two screens.
+    Summary,
+    /// For people: all of it.
+    Whole,
+    /// For scripts: one document.
+    Json,
+}
+
+/// Shows differences on stdout, and, to people, on stderr why they can't be rolled out in one step, if they can't. Whoever wants the
+/// document as part of another takes [`Report::of`].
+pub fn show(shown: &Shown<'_>, form: Form) -> Result<(), Failure> {
+    if form == Form::Json {
+        write(&Report::of(shown).document()?);
+        return Ok(());
+    }
+    table::print(shown, form == Form::Whole);
+    for refusal in &shown.diff.refusals {
+        Failure::new(format!("this can't be rolled out in one step: {refusal}")).print();
+    }
+    Ok(())
 }
 
 fn write(text: &str) {

@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use waldo_compiler::diff::{Action, Diff, Keys, ServerChange};
+use waldo_compiler::diff::{Action, Keys, ServerChange};
 use waldo_sdk::{guide::Endpoints, wiring::SpoolLimits};
 
-use super::drift::Drift;
+use super::{Shown, drift::Drift};
 use crate::exit::Failure;
 
 /// The version of this document.
 const FORMAT: u32 = 1;
 
+/// What `diff --json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+pub struct Report<'a> {
     format: u32,
     equal: bool,
     old: Side<'a>,
@@ -84,62 +85,66 @@ struct Spool {
     to: SpoolLimits,
 }
 
-/// Prints them.
-pub fn print(old: Side<'_>, new: Side<'_>, diff: &Diff<'_>, drift: &[Drift]) -> Result<(), Failure> {
-    let report = Report {
-        format: FORMAT,
-        equal: diff.is_empty(),
-        old,
-        new,
-        processes: diff
-            .processes
-            .iter()
-            .map(|change| Process {
-                server: change.server,
-                process: change.process,
-                action: change.action,
-                because: joined(&change.because),
-            })
-            .collect(),
-        guide: diff
-            .guide
-            .iter()
-            .map(|change| Guide {
-                flow: change.flow,
-                moved: change.moved,
-                least: change.least,
-                of: change.of,
-                counts: counts(change.keys),
-                moves: change.moves.iter().map(|(&(from, to), &count)| Move { from, to, count }).collect(),
-                because: joined(&change.because),
-            })
-            .collect(),
-        portals: diff
-            .portals
-            .iter()
-            .map(|change| Portal {
-                server: change.server,
-                portal: change.portal,
-                from: change.from,
-                to: change.to,
-                gained: &change.gained,
-                lost: &change.lost,
-                spool: change.spool.map(|(from, to)| Spool { from, to }),
-            })
-            .collect(),
-        servers: &diff.servers,
-        settings: diff.settings.iter().map(ToString::to_string).collect(),
-        hold: diff.hold.keys().copied().collect(),
-        hold_because: diff.hold.iter().map(|(server, reasons)| (*server, joined(reasons))).collect(),
-        rewire: &diff.rewire,
-        untouched: &diff.untouched,
-        refused: diff.refusals.iter().map(ToString::to_string).collect(),
-        drift,
-    };
-    let json = serde_json::to_string_pretty(&report)
-        .map_err(|error| Failure::new(format!("the differences can't be written as JSON: {error}")))?;
-    super::write(&json);
-    Ok(())
+impl<'a> Report<'a> {
+    /// The report of these differences.
+    pub fn of(&Shown { old, new, diff, drift }: &Shown<'a>) -> Self {
+        Self {
+            format: FORMAT,
+            equal: diff.is_empty(),
+            old,
+            new,
+            processes: diff
+                .processes
+                .iter()
+                .map(|change| Process {
+                    server: change.server,
+                    process: change.process,
+                    action: change.action,
+                    because: joined(&change.because),
+                })
+                .collect(),
+            guide: diff
+                .guide
+                .iter()
+                .map(|change| Guide {
+                    flow: change.flow,
+                    moved: change.moved,
+                    least: change.least,
+                    of: change.of,
+                    counts: counts(change.keys),
+                    moves: change.moves.iter().map(|(&(from, to), &count)| Move { from, to, count }).collect(),
+                    because: joined(&change.because),
+                })
+                .collect(),
+            portals: diff
+                .portals
+                .iter()
+                .map(|change| Portal {
+                    server: change.server,
+                    portal: change.portal,
+                    from: change.from,
+                    to: change.to,
+                    gained: &change.gained,
+                    lost: &change.lost,
+                    spool: change.spool.map(|(from, to)| Spool { from, to }),
+                })
+                .collect(),
+            servers: &diff.servers,
+            settings: diff.settings.iter().map(ToString::to_string).collect(),
+            hold: diff.hold.keys().copied().collect(),
+            hold_because: diff.hold.iter().map(|(server, reasons)| (*server, joined(reasons))).collect(),
+            rewire: &diff.rewire,
+            untouched: &diff.untouched,
+            refused: diff.refusals.iter().map(ToString::to_string).collect(),
+            drift,
+        }
+    }
+
+    /// As a document of its own.
+    pub fn document(&self) -> Result<String, Failure> {
+        serde_json::to_string_pretty(self)
+            .map_err(|error| Failure::new(format!("the differences can't be written as JSON: {error}")))
+    }
 }
 
 /// Reasons, one behind the other.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use waldo_compiler::diff::{Action, Because, Diff, Hold, Keys, PortalChange, ProcessChange, ServerFate, words::listed};
 
 use super::{
-    drift::Drift,
+    Shown,
     report::counts,
     text::{BOLD, RESET, Text},
 };
@@ -20,9 +20,9 @@ const LINES: usize = 20;
 const REASONS: usize = 6;
 
 /// Writes them.
-pub fn print(old: &str, new: &str, diff: &Diff<'_>, drift: &[Drift], all: bool) {
+pub fn print(Shown { old, new, diff, drift }: &Shown<'_>, all: bool) {
     let mut text = Text::of_terminal();
-    text.line(0, &format!("{BOLD}{old} → {new}{RESET}"));
+    text.line(0, &format!("{BOLD}{} → {}{RESET}", old.name, new.name));
     if diff.is_empty() {
         text.line(0, if drift.is_empty() { "no differences" } else { "no differences between the plans" });
     } else {
