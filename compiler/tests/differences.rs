@@ -201,12 +201,6 @@ fn asked(old: &Plan, new: &Plan, flow: &str) -> (Vec<String>, BTreeSet<String>) 
     (keys().to_vec(), named(old, flow).union(&named(new, flow)).cloned().collect())
 }
 
-fn key_rule<'p>(plan: &'p Plan, flow: &str) -> &'p waldo_sdk::wiring::KeyRule {
-    let processes = plan.servers.values().flat_map(|server| &server.processes);
-    let carried = processes.filter_map(|process| process.wiring.portal.as_ref()).flat_map(|doors| &doors.flows);
-    carried.filter(|carried| carried.flow == flow).map(|carried| &carried.key).next().expect("it is carried")
-}
-
 fn guided_in_both(old: &Plan, new: &Plan) -> Vec<String> {
     old.guide.flows.keys().filter(|flow| new.guide.flows.contains_key(*flow)).cloned().collect()
 }
@@ -215,10 +209,8 @@ fn guided_in_both(old: &Plan, new: &Plan) -> Vec<String> {
 fn losers(old: &Plan, new: &Plan, flow: &str) -> BTreeSet<String> {
     let (slots, named) = asked(old, new, flow);
     let (before, after) = (owners(old, flow), owners(new, flow));
-    let is_other =
-        old.guide.flows[flow].portal != new.guide.flows[flow].portal || key_rule(old, flow) != key_rule(new, flow);
     let all = slots.iter().chain(&named);
-    all.filter(|key| is_other || before(key) != after(key)).map(|key| before(key).to_owned()).collect()
+    all.filter(|key| before(key) != after(key)).map(|key| before(key).to_owned()).collect()
 }
 
 /// Flows for whose records a server has no place any more in the new plan.

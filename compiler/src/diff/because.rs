@@ -41,6 +41,8 @@ pub enum Because {
     Rewritten(String),
     /// Keys of this flow live elsewhere, or are found otherwise.
     GuideOf(String),
+    /// It speaks in lines, and gets its first output or loses its only one: that is connected when it starts.
+    StandardOutput,
     /// A portal that it sends to is reached elsewhere.
     PortalMoved {
         /// The portal.
@@ -100,6 +102,9 @@ impl Display for Because {
             Self::Removed(what) => write!(formatter, "− {what}"),
             Self::Reordered(what) => write!(formatter, "{what} in another order"),
             Self::Rewritten(flow) => write!(formatter, "the guide of {flow} is written otherwise, and no key moves"),
+            Self::StandardOutput => {
+                formatter.write_str("the output of a program that speaks lines is connected at its start")
+            }
             Self::GuideOf(flow) => write!(formatter, "guide of {flow}"),
             Self::PortalMoved { portal, servers } => write!(formatter, "{portal} of {servers} is reached elsewhere"),
         }

@@ -44,7 +44,7 @@ pub struct GuideChange<'p> {
     pub moves: BTreeMap<(&'p str, &'p str), usize>,
     /// What else changes: the portal that carries the flow, how its key is found.
     pub because: Vec<Because>,
-    /// The servers that give keys up. If `because` says anything, all that owned any.
+    /// The servers that give keys up.
     pub losers: BTreeSet<&'p str>,
     /// The servers that get some.
     pub gainers: BTreeSet<&'p str>,
@@ -64,9 +64,6 @@ pub(super) fn changes<'p>(old: &'p Plan, new: &'p Plan) -> Vec<GuideChange<'p>> 
             && before != after
         {
             change.because.push(Because::changed("key", word(before), word(after)));
-        }
-        if !change.because.is_empty() {
-            change.losers = Side::of(&old.guide, before).owners();
         }
         (change.moved > 0 || !change.because.is_empty()).then_some(change)
     };

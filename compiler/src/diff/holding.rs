@@ -14,7 +14,7 @@ pub enum Hold<'p> {
         /// Their names.
         processes: Vec<&'p str>,
     },
-    /// It gives up keys of these flows, or their portal or key rule changes while it owns some.
+    /// It gives up keys of these flows.
     GivesUp(Vec<&'p str>),
     /// It has, or sends, records of flows for which the new plan has no place there.
     Delivers(Vec<&'p str>),

@@ -9,7 +9,7 @@ use super::{
     wiring,
     words::{duration, or_none, processors, size, word},
 };
-use crate::plan::{Plan, ProcessPlan, Program, StageProgram};
+use crate::plan::{Plan, ProcessPlan, Program, Speaks, StageProgram};
 
 /// All processes of both plans. `is_rebuilt` says of a stage's process whether its program's file has changed.
 pub(super) fn changes<'p>(
@@ -72,6 +72,10 @@ fn compare(old: &ProcessPlan, new: &ProcessPlan, server: &str, elsewhere: &Elsew
             // A program that gets an inbox, or loses it, begins anew.
             action = action.max(if old.is_source() == new.is_source() { Action::Rewire } else { Action::Restart });
             wiring::compare(&old.wiring, &new.wiring, &mut reasons);
+            if speaks_lines(new) && old.wiring.outputs.is_empty() != new.wiring.outputs.is_empty() {
+                action = Action::Restart;
+                reasons.push(Because::StandardOutput);
+            }
         }
     }
     let before = reasons.len();
@@ -80,6 +84,10 @@ fn compare(old: &ProcessPlan, new: &ProcessPlan, server: &str, elsewhere: &Elsew
         action = action.max(Action::Rewire);
     }
     (action, reasons)
+}
+
+fn speaks_lines(process: &ProcessPlan) -> bool {
+    matches!(&process.program, Program::Stage(program) if program.speaks == Speaks::Lines)
 }
 
 /// What only the launcher lives by: the process doesn't notice.

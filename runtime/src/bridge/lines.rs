@@ -140,7 +140,7 @@ impl Filter {
                 return Ok(false);
             }
             let Some(record) = self.stage.try_receive()? else { return Ok(true) };
-            self.inside.enter(record.flow());
+            self.inside.enter(self.stage.page(), record.flow())?;
             self.stage.done();
             self.pending.extend_from_slice(record.payload());
             self.pending.push(b'\n');
