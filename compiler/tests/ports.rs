@@ -86,7 +86,7 @@ fn histories() -> impl Strategy<Value = Vec<Shape>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 50, ..ProptestConfig::default() })]
 
     #[test]
     fn servers_and_portals_come_and_go_and_all_others_keep_their_ports(mut history in histories()) {
