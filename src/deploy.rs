@@ -21,7 +21,7 @@ use waldo_runtime::{
 
 pub use self::progress::{Progress, Silent};
 use crate::{
-    diff::{self, drift, side::Side, table},
+    diff::{self, Form, Shown, drift, side::Side},
     exit::{Exit, Failure},
 };
 
@@ -79,10 +79,11 @@ fn run_to_exit(arguments: &Arguments) -> Result<Exit, Failure> {
     let change = Change { paths, old: &old, new: &new, rebuilt: found.rebuilt.clone() };
     let diff = change.diff()?;
     if !arguments.quiet && !arguments.json {
-        table::print(&old.name, &new.name, &diff, &found.drift, false);
+        let shown = Shown { old: old.as_compared(), new: new.as_compared(), diff: &diff, drift: &found.drift };
+        diff::show(&shown, Form::Summary)?;
     }
-    if let Some(refusal) = diff.refusals.first() {
-        return Err(Failure::new(format!("this can't be rolled out in one step: {refusal}")));
+    if let Some(refused) = diff::refused(&diff) {
+        return Err(refused);
     }
     if diff.is_empty() && found.rebuilt.is_empty() {
         if arguments.json {

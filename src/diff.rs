@@ -64,6 +64,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         (false, false) => Form::Summary,
     };
     show(&Shown { old: old.as_compared(), new: new.as_compared(), diff: &diff, drift: &found.drift }, form)?;
+    if let Some(refused) = refused(&diff).filter(|_| form != Form::Json) {
+        refused.print();
+    }
     Ok(if diff.is_empty() && found.drift.is_empty() { Exit::Ok } else { Exit::Different })
 }
 
@@ -91,18 +94,20 @@ pub enum Form {
     Json,
 }
 
-/// Shows differences on stdout, and, to people, on stderr why they can't be rolled out in one step, if they can't. Whoever wants the
-/// document as part of another takes [`Report::of`].
+/// Shows differences on stdout. Whoever wants the document as part of another takes [`Report::of`].
 pub fn show(shown: &Shown<'_>, form: Form) -> Result<(), Failure> {
     if form == Form::Json {
         write(&Report::of(shown).document()?);
         return Ok(());
     }
     table::print(shown, form == Form::Whole);
-    for refusal in &shown.diff.refusals {
-        Failure::new(format!("this can't be rolled out in one step: {refusal}")).print();
-    }
     Ok(())
+}
+
+/// Why a change can't be rolled out in one step, if it can't.
+pub fn refused(diff: &Diff<'_>) -> Option<Failure> {
+    let why = diff.refusals.iter().map(ToString::to_string).collect::<Vec<_>>();
+    (!why.is_empty()).then(|| Failure::new(format!("this can't be rolled out in one step:\n  {}", why.join("\n  "))))
 }
 
 fn write(text: &str) {

@@ -84,8 +84,8 @@ pub struct KeptRollout {
     pub holds_since: Option<Moment>,
     /// How long they were. Milliseconds.
     pub paused: u64,
-    /// How many records were held.
-    pub held: u64,
+    /// How many records of each flow were held.
+    pub held: BTreeMap<String, u64>,
 }
 
 /// Which process of the system a process is: stands in its `identity.json`.

@@ -64,7 +64,7 @@ impl Rollout {
             idle_until: self.idle_until,
             holds_since: self.holds_since,
             paused: self.paused,
-            held: self.held,
+            held: self.held.clone(),
         }
     }
 
@@ -93,7 +93,7 @@ impl Rollout {
             beats: Vec::new(),
             holds_since: kept.holds_since,
             paused: kept.paused,
-            held: kept.held,
+            held: kept.held.clone(),
         })
     }
 
