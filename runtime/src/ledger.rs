@@ -111,6 +111,9 @@ pub fn between(
     after_that: &[ServerStatus],
 ) -> BTreeMap<String, Account> {
     let mut merged = after.to_vec();
+    // A server that has left: what it counted last stands.
+    let is_gone = |server: &&ServerStatus| after.iter().all(|there| there.server != server.server);
+    merged.extend(before.iter().filter(is_gone).cloned());
     for server in &mut merged {
         let Some(later) = after_that.iter().find(|later| later.server == server.server) else { continue };
         for (process, later) in server.processes.iter_mut().zip(&later.processes) {

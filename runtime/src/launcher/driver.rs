@@ -103,6 +103,8 @@ pub struct Driver {
     attached: bool,
     /// What a person holds.
     paused: Paused,
+    /// Whether it was started for a rollout that brings the server in.
+    joining: bool,
     /// Whether nobody leads, so that the sources are for this launcher to start.
     alone: bool,
     manager: ServiceManager,
@@ -200,6 +202,7 @@ impl Driver {
             stops: signals(&[SIGTERM, SIGINT, SIGHUP])?,
             attached: options.attached,
             paused,
+            joining: options.joining,
             alone: options.alone,
             manager: ServiceManager::of_this_process(),
             draining: false,

@@ -345,6 +345,12 @@ impl Driver {
     /// What a rollout needs while nobody says anything.
     pub(super) fn tend_rollout(&mut self) {
         if self.machine.change().is_none() {
+            // It was started to join a rollout, and nobody has asked it to: that was given up before.
+            let waited = self.now().saturating_sub(self.rollout.led_at);
+            if self.joining && self.machine.processes().is_empty() && waited >= LEASE {
+                self.note("nobody has asked it to join a rollout");
+                self.take_in(Event::Stop { now: false });
+            }
             return;
         }
         if self.machine.wants_idle_proof() {

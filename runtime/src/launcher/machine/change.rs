@@ -17,7 +17,7 @@ use waldo_sdk::control::ToProcess;
 
 use super::{Effect, Machine};
 use crate::{
-    launcher::state::{Ended, Finish, Moment, Process, ProcessIndex, Role, State},
+    launcher::state::{Ended, Finish, Moment, Phase, Process, ProcessIndex, Role, State},
     rollout::{Failure, Progress, Stage, StepName},
 };
 
@@ -412,6 +412,8 @@ impl Machine {
             if let Some(change) = &mut self.change {
                 change.but.clear();
             }
+            // A server that the rollout has brought in.
+            self.phase = Phase::Flowing;
             self.gate(false);
             for (index, order) in self.parts() {
                 let process = &self.processes[index.0];
