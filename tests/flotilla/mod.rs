@@ -2,23 +2,34 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod blow;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use serde_json::Value;
-use waldo_compiler::plan::Plan;
+use waldo_compiler::plan::{Plan, ServerPlan};
+use waldo_runtime::{
+    cluster,
+    control::{Condition, ServerStatus, Stand},
+    ledger,
+    paths::Paths,
+};
 use waldo_tally::{Count, Expected, Laps, Sent};
 
 use crate::playground::{Outcome, Playground, free_ports, program, wait_until};
 
 /// How often a record goes round at most, as `waldo.yaml` says to the sources.
 const LAPS: u64 = 3;
+/// Keys of the records of each source, as `waldo.yaml` says to them.
+pub const KEYS: u64 = 64;
 /// Records that each source sends in a second. All stages together handle about five times as many.
-pub const RATE: u64 = 1_500;
+pub const RATE: u64 = 2_000;
 
 /// What every stage has to see: as long as a test doesn't take it away.
 const EXPECTED: [Expected; 4] = [
@@ -56,6 +67,11 @@ pub struct Rollout {
 impl Flotilla {
     /// The flotilla of `waldo.yaml`, not yet running, whose sources send so many records a second each.
     pub fn new(rate: u64) -> Self {
+        Self::with_laps(rate, LAPS)
+    }
+
+    /// The same, whose records go round the loop so often at most.
+    pub fn with_laps(rate: u64, laps: u64) -> Self {
         let playground = Playground::copy_of("hello");
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flotilla");
         fs::copy(shipped.join("ask.py"), playground.path().join("ask.py")).expect("a copy");
@@ -64,10 +80,15 @@ impl Flotilla {
         let text = text.replace("RATE", &rate.to_string()).replace("PORTS", &free_ports().to_string());
         let books = playground.path().join("books");
         fs::create_dir(&books).expect("a directory");
-        let text = text.replace("BOOKS", &books.display().to_string());
+        let text = text.replace("BOOKS", &books.display().to_string()).replace("laps=3", &format!("laps={laps}"));
         fs::write(playground.path().join("waldo.yaml"), text).expect("YAML");
-        let count = Count::of(&books, LAPS);
+        let count = Count::of(&books, laps);
         Self { playground, count, expected: EXPECTED.to_vec(), unordered: BTreeSet::new() }
+    }
+
+    /// A count of the same books from their beginning.
+    pub fn new_count(&self) -> Count {
+        Count::of(&self.playground.path().join("books"), LAPS)
     }
 
     /// Changes the topology.
@@ -277,6 +298,94 @@ impl Flotilla {
         fs::remove_file(self.playground.path().join("books/pause")).expect("a file");
     }
 
+    /// What waldo says has become of the records of each flow since it runs.
+    pub fn accounts(&self) -> BTreeMap<String, ledger::Account> {
+        let flows = self.plan().flows.into_keys().collect::<Vec<_>>();
+        ledger::accounts(flows.iter().map(String::as_str), &self.statuses(), ledger::When::Running)
+    }
+
+    /// What every launcher that answers says.
+    pub fn statuses(&self) -> Vec<ServerStatus> {
+        let path = self.playground.path();
+        let paths = Paths::new(&path.join("run"), path, "flotilla", "test");
+        cluster::connect(&paths).iter_mut().filter_map(|client| client.status().ok()).collect()
+    }
+
+    /// What isn't as the live plan wants it; empty if everything runs, once, under one plan, and nothing else does.
+    pub fn what_is_not_well(&self) -> String {
+        let plan = self.plan();
+        let statuses = self.statuses();
+        let mut wrong = String::new();
+        let generations: BTreeSet<u64> = statuses.iter().map(|status| status.generation).collect();
+        if generations.len() != 1 {
+            let _ = writeln!(wrong, "plans {generations:?} are live");
+        }
+        let mut groups = BTreeSet::new();
+        for server in plan.servers.keys() {
+            let launchers = self.playground.launchers_of(server);
+            if launchers.len() != 1 {
+                let _ = writeln!(wrong, "{server} has launchers {launchers:?}");
+            }
+            groups.extend(launchers.into_iter().map(group_of));
+        }
+        let mut running = BTreeSet::new();
+        for status in &statuses {
+            if status.phase != Stand::Flowing || status.digest != plan.digest {
+                let _ = writeln!(wrong, "{} is {} with plan {}", status.server, status.phase, status.digest);
+            }
+            for process in &status.processes {
+                let name = format!("{}/{}", status.server, process.name);
+                if process.state == Condition::Stopped {
+                    continue;
+                }
+                if process.state != Condition::Ready || process.gate_closed {
+                    let gate = if process.gate_closed { ", its gate closed" } else { "" };
+                    let _ = writeln!(wrong, "{name} is {}{gate}", process.state);
+                }
+                groups.extend(process.pid.map(group_of));
+                running.insert(name);
+            }
+        }
+        let processes = |(server, about): (&String, &ServerPlan)| -> Vec<String> {
+            about.processes.iter().map(|process| format!("{server}/{}", process.name)).collect()
+        };
+        let wanted: BTreeSet<String> = plan.servers.iter().flat_map(processes).collect();
+        if running != wanted {
+            let _ = writeln!(wrong, "{running:?} run in place of {wanted:?}");
+        }
+        for (pid, words) in self.playground.processes() {
+            // One that has just ended has no group.
+            if !groups.contains(&group_of(pid)) && group_of(pid) != 0 {
+                let _ = writeln!(wrong, "{pid} belongs to no process of the plan: {words}");
+            }
+        }
+        wrong
+    }
+
+    /// Lets everything come to its end, counts what hasn't come, by book, and asserts that it doesn't come later.
+    #[track_caller]
+    pub fn book_losses(&mut self, change: &str) -> BTreeMap<&'static str, u64> {
+        fs::write(self.playground.path().join("books/pause"), "").expect("a file");
+        // Quiet, as waldo says: nothing is queued anywhere, and nothing is sent any more.
+        let mut before = None;
+        wait_until(&format!("{change}: quiet"), || {
+            let statuses = self.statuses();
+            let queued: u64 = statuses.iter().map(ledger::queued).sum();
+            let now = Some((self.sent(), self.received(), queued));
+            let quiet = queued == 0 && now == before;
+            before = now;
+            quiet
+        });
+        let sent = self.sent();
+        let mut lost = BTreeMap::new();
+        for expected in self.expected.clone() {
+            let missing = self.count.book_as_lost(&expected, &sent).expect("books");
+            lost.insert(expected.book, missing.count);
+        }
+        self.resume();
+        lost
+    }
+
     /// Takes it down, and asserts that nothing is left of it, and that nothing has come twice till the end.
     #[track_caller]
     pub fn down(mut self) {
@@ -285,6 +394,11 @@ impl Flotilla {
         self.wait_until_whole("down");
         self.playground.assert_nothing_left();
     }
+}
+
+/// The process group of a process; 0 if there is none any more.
+fn group_of(pid: i32) -> i32 {
+    nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid))).map_or(0, nix::unistd::Pid::as_raw)
 }
 
 fn identities_of(status: &Value) -> Identities {

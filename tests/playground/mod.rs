@@ -105,21 +105,35 @@ impl Playground {
     /// Asserts that nothing that belongs to the playground runs, and that no socket is left.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
-        let here = self.path().to_str().expect("UTF-8");
-        let left: Vec<_> = fs::read_dir("/proc")
-            .expect("/proc")
-            .filter_map(|process| {
-                let process = process.ok()?.path();
-                let environment = fs::read(process.join("environ")).ok()?;
-                let command = fs::read(process.join("cmdline")).ok()?;
-                let ours = String::from_utf8_lossy(&environment).contains(here);
-                (ours && !command.is_empty()).then(|| String::from_utf8_lossy(&command).replace('\0', " "))
-            })
-            .collect();
+        let left: Vec<_> = self.processes().into_iter().map(|(_, command)| command).collect();
         assert!(left.is_empty(), "still running: {left:#?}");
         let mut sockets = files_below(&self.path().join("run"));
         sockets.retain(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()));
         assert!(sockets.is_empty(), "left behind: {sockets:#?}");
+    }
+
+    /// The processes that belong to the playground: their ids and command lines.
+    pub fn processes(&self) -> Vec<(i32, String)> {
+        let here = self.path().to_str().expect("UTF-8");
+        let processes = fs::read_dir("/proc").expect("/proc").filter_map(|process| {
+            let process = process.ok()?.path();
+            let environment = fs::read(process.join("environ")).ok()?;
+            let command = fs::read(process.join("cmdline")).ok()?;
+            let ours = String::from_utf8_lossy(&environment).contains(here) && !command.is_empty();
+            let pid = process.file_name()?.to_str()?.parse().ok()?;
+            ours.then(|| (pid, String::from_utf8_lossy(&command).replace('\0', " ")))
+        });
+        processes.collect()
+    }
+
+    /// The launchers of a server. There should be one.
+    pub fn launchers_of(&self, server: &str) -> Vec<i32> {
+        let of_server = format!(" --server {server} ");
+        let launchers = self
+            .processes()
+            .into_iter()
+            .filter(|(_, words)| words.contains(" __launch ") && words.contains(&of_server));
+        launchers.map(|(pid, _)| pid).collect()
     }
 
     /// What `status` says; nothing before the first plan is there.
@@ -182,6 +196,11 @@ pub fn comes_about(mut holds: impl FnMut() -> bool) -> bool {
 }
 
 impl Running {
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Its process id.
     pub fn pid(&self) -> i32 {
         self.child.id().cast_signed()
@@ -238,6 +257,14 @@ impl Outcome {
     pub fn code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
+    }
+
+    /// What `--json` says went wrong, and what was said to a person.
+    #[track_caller]
+    pub fn error(&self) -> String {
+        let line = self.stdout.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
+        let error = line.and_then(|ledger| ledger["error"].as_str().map(str::to_owned));
+        error.unwrap_or_default() + &self.stderr
     }
 
     /// The ledger: the last line of `up --until-idle --json`.

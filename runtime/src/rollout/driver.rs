@@ -139,8 +139,10 @@ impl<'a> Driver<'a> {
 
     fn take_in(&mut self, event: Event, watcher: &mut dyn Watcher) {
         let before = self.machine.phase();
+        let begins = event == Event::Begin;
         let effects = self.machine.handle(self.now(), event);
         let phase = self.machine.phase();
+        let enters = begins || phase != before;
         if phase != before || effects.iter().any(|effect| matches!(effect, Effect::Ask { .. })) {
             if phase != before {
                 let took = self.phase_began.elapsed().as_millis() as u64;
@@ -149,13 +151,13 @@ impl<'a> Driver<'a> {
             }
             watcher.stands(phase, &self.machine.waiting_for());
         }
-        if phase != before && phase == Phase::Deciding {
+        if enters && phase == Phase::Deciding {
             halt::at(&phase.to_string());
         }
         for effect in effects {
             self.perform(effect);
         }
-        if phase != before && phase != Phase::Deciding {
+        if enters && phase != Phase::Deciding {
             halt::at(&phase.to_string());
         }
     }

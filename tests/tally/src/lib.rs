@@ -9,6 +9,7 @@
 //!     seen/<book>        one line for each record that a stage has received, by all its instances together, in the order
 //!                        in which they received them: each line is one write to a file that is open for appending
 //!     pause              while it is there, sources send nothing
+//!     hang               while it is there, stages that were told `hangs=1` don't come to an end with a record
 //! ```
 //!
 //! [`Count`] reads them: what is missing, what came twice, what came out of order.

@@ -7,7 +7,8 @@
 //! | `loop BOOKS ROUND NEXT [delay=MICROSECONDS]` | sends a record round as often as it has to go, then on |
 //! | `keep BOOKS [delay=MICROSECONDS]` | only writes down what it receives, as all but the source do |
 //!
-//! What receives writes into the book of its stage's name, or of another one: `book=NAME`.
+//! What receives writes into the book of its stage's name, or of another one: `book=NAME`. With `hangs=1` it
+//! doesn't come to an end with a record as long as there is a file `hang` among the books.
 
 mod relay;
 mod source;

@@ -13,6 +13,9 @@ use waldo_tally::Record;
 
 use crate::{Call, own_name};
 
+/// How often a stage that hangs looks whether it still has to.
+const BREATH: Duration = Duration::from_millis(5);
+
 /// One flow that is sent on to.
 struct Output {
     flow: String,
@@ -36,6 +39,7 @@ impl Output {
 
 /// Handles records until it is asked to stop.
 pub fn run(call: &Call) -> Result<(), Box<dyn Error>> {
+    let (hangs, hang) = (call.setting("hangs", 0) != 0, call.books.join("hang"));
     let delay = Duration::from_micros(call.setting("delay", 0));
     let (server, process) = own_name()?;
     let me = format!("{server}/{process}#{}", std::env::var("WALDO_INCARNATION")?);
@@ -51,6 +55,9 @@ pub fn run(call: &Call) -> Result<(), Box<dyn Error>> {
         seen.write(&me, payload)?;
         if !delay.is_zero() {
             sleep(delay);
+        }
+        while hangs && hang.exists() {
+            sleep(BREATH);
         }
         // A bridge before this stage may have left the key out.
         let key = record.key.as_bytes();

@@ -1,0 +1,223 @@
+//! What goes wrong in a rollout, through the real binary under load with a loop: a process that takes part in it dies,
+//! sleeps or leaves in each of its phases, and everything flows again, with every record accounted for by a count that
+//! doesn't ask waldo.
+
+mod flotilla;
+mod playground;
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use flotilla::{
+    Flotilla,
+    blow::{Blow, PHASES, Victim},
+};
+
+/// Records that each source sends in a second.
+const RATE: u64 = 700;
+
+/// A flotilla whose topology changes to and fro in a way that needs every phase: keys move, a stage restarts, another one
+/// is renamed, so that what is held for it is delivered before the switch.
+struct Swaying {
+    flotilla: Flotilla,
+    there: bool,
+}
+
+/// What a cell of the matrix has come to.
+struct Cell {
+    exit: Option<i32>,
+    missing: u64,
+    told: u64,
+    took: Duration,
+}
+
+impl Swaying {
+    fn new() -> Self {
+        let mut flotilla = Flotilla::new(RATE);
+        flotilla.edit("  s1: {address: 127.0.0.1}", "  s1: {address: 127.0.0.1, weight: 1}");
+        let text = flotilla.text();
+        let books = flotilla.playground.path().join("books").display().to_string();
+        let keep = text.lines().find(|line| line.contains(", keep, ") && line.contains(&books)).expect("a sink");
+        flotilla.edit(
+            &format!("  keep:\n{keep}"),
+            &format!("  keep:\n{}", keep.replace(&books, &format!("{books}, book=keep"))),
+        );
+        flotilla.up();
+        Self { flotilla, there: false }
+    }
+
+    fn sway(&mut self) {
+        for (here, there) in [
+            ("s1: {address: 127.0.0.1, weight: 1}", "s1: {address: 127.0.0.1, weight: 3}"),
+            ("  keep:", "  store:"),
+            ("grep .", "grep -e ."),
+        ] {
+            let (from, to) = if self.there { (there, here) } else { (here, there) };
+            self.flotilla.edit(from, to);
+        }
+        self.there = !self.there;
+    }
+
+    /// Hits a rollout in this phase, and asserts all that has to be true afterwards.
+    #[track_caller]
+    fn cell(&mut self, phase: &str, victim: Victim, blow: Blow) -> Cell {
+        let began = Instant::now();
+        let what = format!("{blow:?} {victim:?} in {phase}");
+        self.flotilla.take_moves();
+        let lost_before = self.told_as_lost();
+        self.sway();
+        let outcome = self.flotilla.deploy_halted_at(phase).hit(victim, blow);
+        let said = format!("{what}: {:?}\n{}\n{}", outcome.code, outcome.stdout, outcome.stderr);
+        assert!(expected(phase, victim, blow).contains(&outcome.code), "{said}");
+        self.wait_until_well(&said);
+        // Whatever came of it, asking again leads there.
+        let again = self.flotilla.playground.run(self.flotilla.deploy(&[]));
+        assert_eq!(again.code, Some(0), "{said}\nand again:\n{}\n{}", again.stdout, again.stderr);
+        self.wait_until_well(&said);
+        let missing = if blow.may_lose(victim) {
+            self.settle_losses(&said)
+        } else {
+            self.flotilla.wait_until_whole(&said);
+            BTreeMap::new()
+        };
+        let told = self.told_as_lost();
+        let told: BTreeMap<_, _> = told
+            .into_iter()
+            .map(|(flow, lost)| {
+                let before = lost_before.get(&flow).copied().unwrap_or(0);
+                (flow, lost.saturating_sub(before))
+            })
+            .collect();
+        let of = |flows: &[&str]| flows.iter().filter_map(|flow| told.get(*flow)).sum::<u64>();
+        let on_the_way = [("keep", of(&["call", "turn", "kept"])), ("file", of(&["call", "side", "answer", "plain"]))];
+        for (book, told) in on_the_way {
+            let missing = missing.get(book).copied().unwrap_or(0);
+            assert!(missing <= told, "{said}\n{missing} are missing in {book}, {told} were told as lost");
+        }
+        if !blow.may_lose(victim) {
+            assert_eq!(
+                of(&["call", "turn", "kept", "side", "answer", "plain"]),
+                0,
+                "{said}\nnothing was lost: {told:?}"
+            );
+        }
+        Cell {
+            exit: outcome.code,
+            missing: missing.get("keep").copied().unwrap_or(0),
+            told: told.values().sum(),
+            took: began.elapsed(),
+        }
+    }
+
+    /// Waits until everything that the live plan wants runs, once, and flows.
+    #[track_caller]
+    fn wait_until_well(&mut self, what: &str) {
+        let mut why = String::new();
+        let well = playground::comes_about(|| {
+            why = self.flotilla.what_is_not_well();
+            why.is_empty()
+        });
+        assert!(well, "{what}\n{why}");
+        self.flotilla.wait_for_load(what);
+    }
+
+    /// How many records of each flow waldo says are lost.
+    fn told_as_lost(&self) -> BTreeMap<String, u64> {
+        self.flotilla.accounts().into_iter().map(|(flow, account)| (flow, account.lost)).collect()
+    }
+
+    /// Lets everything come to its end, and counts what hasn't come.
+    #[track_caller]
+    fn settle_losses(&mut self, what: &str) -> BTreeMap<&'static str, u64> {
+        let missing = self.flotilla.book_losses(what);
+        self.flotilla.assert_in_order(what);
+        missing
+    }
+}
+
+/// With which exit codes `waldo deploy` may end.
+fn expected(phase: &str, victim: Victim, blow: Blow) -> &'static [Option<i32>] {
+    let decided = PHASES.iter().position(|known| *known == phase) > PHASES.iter().position(|known| *known == "decide");
+    match (victim, blow) {
+        (Victim::Deployer, Blow::Kill) => &[None],
+        // Launchers may have given it up meanwhile.
+        (Victim::Deployer, Blow::Stop) => &[Some(0), Some(1)],
+        (Victim::Deployer, Blow::Term) if !decided => &[Some(8)],
+        (Victim::Deployer, Blow::Term) => &[Some(8), Some(0)],
+        (_, Blow::Stop) => &[Some(0)],
+        (_, Blow::Term) => &[Some(0), Some(1), Some(3)],
+        (_, Blow::Kill) => &[Some(0), Some(1), Some(3), Some(10)],
+    }
+}
+
+/// Runs cells, and prints them as a table: who was hit by what in which phase, and what came of it.
+fn run(name: &str, cells: impl Iterator<Item = (&'static str, Victim, Blow)>) {
+    let mut swaying: Option<Swaying> = None;
+    let mut table = String::new();
+    let mut failed = Vec::new();
+    for (phase, victim, blow) in cells {
+        let mut now = swaying.take().unwrap_or_else(Swaying::new);
+        let row = format!(
+            "{:<10} {:<10} {:<5}",
+            phase,
+            format!("{victim:?}").to_lowercase(),
+            format!("{blow:?}").to_lowercase()
+        );
+        match catch_unwind(AssertUnwindSafe(|| now.cell(phase, victim, blow))) {
+            Ok(Cell { exit, missing, told, took }) => {
+                let exit = exit.map_or("killed".to_owned(), |code| format!("exit {code}"));
+                let lost =
+                    if blow.may_lose(victim) { format!("{missing} lost, {told} told") } else { "0 lost".to_owned() };
+                let _ = writeln!(table, "{row} {exit:<7} {lost:<24} 0 repeated  {:>5.1} s", took.as_secs_f64());
+                swaying = Some(now);
+            }
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                let _ = writeln!(table, "{row} FAILED: {}", text.lines().next().unwrap_or_default());
+                failed.push(format!("{row}: {text}"));
+            }
+        }
+        eprintln!("{}", table.lines().last().unwrap_or_default());
+    }
+    println!("{name}\n{table}");
+    if let Some(swaying) = swaying {
+        swaying.flotilla.down();
+    }
+    assert!(failed.is_empty(), "{} cells failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+fn all_phases(victims: &'static [Victim], blow: Blow) -> impl Iterator<Item = (&'static str, Victim, Blow)> {
+    PHASES.into_iter().flat_map(move |phase| victims.iter().map(move |&victim| (phase, victim, blow)))
+}
+
+#[test]
+fn whoever_is_killed_in_whichever_phase_everything_flows_again() {
+    run("SIGKILL", all_phases(&[Victim::Launcher, Victim::Portal, Victim::Stage, Victim::Source], Blow::Kill));
+}
+
+#[test]
+fn a_deployer_killed_in_whichever_phase_leaves_one_plan_or_the_other() {
+    run("SIGKILL", all_phases(&[Victim::Deployer], Blow::Kill));
+}
+
+#[test]
+fn whoever_is_asked_to_end_in_whichever_phase_nothing_is_lost() {
+    run("SIGTERM", all_phases(&Victim::ALL, Blow::Term));
+}
+
+#[test]
+fn whoever_sleeps_in_whichever_phase_nothing_is_lost() {
+    let cells = PHASES.into_iter().zip(Victim::ALL.into_iter().cycle());
+    run("SIGSTOP", cells.map(|(phase, victim)| (phase, victim, Blow::Stop)));
+}
+
+#[test]
+#[ignore = "takes a quarter of an hour: `make matrix`"]
+fn the_whole_matrix() {
+    let blows = [Blow::Kill, Blow::Term, Blow::Stop];
+    run("all", blows.into_iter().flat_map(|blow| all_phases(&Victim::ALL, blow)));
+}
