@@ -25,7 +25,7 @@ pub struct Target {
 
 /// A namespace that has been compiled.
 pub struct Located {
-    /// What was compiled last.
+    /// What runs; if nothing does, what was compiled last.
     pub plan: Plan,
     /// Where everything of it is.
     pub paths: Paths,
@@ -89,5 +89,8 @@ impl Target {
 fn load(root: &Path, file: &Path) -> Result<Located, Failure> {
     let plan = read_plan(file).map_err(|error| Failure::new(error.to_string()).hint("compile it again"))?;
     let paths = Paths::new(&paths::run_root(), root, &plan.topology, &plan.namespace);
-    Ok(Located { plan, paths })
+    // What was compiled last needn't be what runs.
+    let is_running = !paths.servers_running().is_empty();
+    let live = is_running.then(|| read_plan(&paths.live_plan()).ok()).flatten();
+    Ok(Located { plan: live.unwrap_or(plan), paths })
 }
