@@ -11,7 +11,7 @@ use std::{
 
 use waldo_compiler::{
     diff::{Action, Diff, diff_with_programs},
-    plan::ProcessPlan,
+    plan::{Plan, ProcessPlan},
 };
 use waldo_runtime::{
     cluster::preflight,
@@ -19,7 +19,10 @@ use waldo_runtime::{
     rollout::{Conclusion, DeployError, Deployer, Rollout},
 };
 
-pub use self::progress::{Progress, Silent};
+pub use self::{
+    progress::{Progress, Silent},
+    report::{document, print as print_report},
+};
 use crate::{
     diff::{self, Form, Shown, drift, side::Side},
     exit::{Exit, Failure},
@@ -41,6 +44,13 @@ pub struct Arguments {
     /// The first of the block of ports that the portals use, as in `waldo up`.
     #[arg(long, value_name = "BASE", value_parser = clap::value_parser!(u16).range(1..))]
     ports: Option<u16>,
+    #[command(flatten)]
+    manner: Manner,
+}
+
+/// How a plan is rolled out, whichever command it comes from.
+#[derive(Debug, clap::Args)]
+pub struct Manner {
     /// Don't ask.
     #[arg(short, long)]
     yes: bool,
@@ -49,19 +59,34 @@ pub struct Arguments {
     dry_run: bool,
     /// Say what happens as JSON, one line an event, and the ledger last.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     /// Show neither the difference nor progress.
     #[arg(short, long)]
     quiet: bool,
 }
 
+impl Manner {
+    /// Says something besides, before anything is asked or done.
+    pub fn note(&self, what: &str) {
+        if self.json {
+            println!("{}", serde_json::json!({"event": "note", "ms": 0, "text": what}));
+        } else if !self.quiet {
+            println!("{what}\n");
+        }
+    }
+
+    /// A failure as this manner wants it told: for scripts as the last line of stdout, besides.
+    pub fn told(&self, result: Result<Exit, Failure>) -> Result<Exit, Failure> {
+        if let (true, Err(failure)) = (self.json, &result) {
+            report::print_failure(failure);
+        }
+        result
+    }
+}
+
 /// Shows the difference, asks, and rolls it out.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let result = run_to_exit(arguments);
-    if let (true, Err(failure)) = (arguments.json, &result) {
-        report::print_failure(failure);
-    }
-    result
+    arguments.manner.told(run_to_exit(arguments))
 }
 
 fn run_to_exit(arguments: &Arguments) -> Result<Exit, Failure> {
@@ -74,11 +99,16 @@ fn run_to_exit(arguments: &Arguments) -> Result<Exit, Failure> {
         json: false,
     };
     let (old, new) = Side::both(&compared)?;
-    let Some(paths) = &old.live else { return Err(nothing_runs(&new)) };
+    change_over("waldo deploy", &old, &new, &arguments.manner)
+}
+
+/// Shows how what runs and what is to run differ, asks, and rolls it out. `command` is who says so.
+pub fn change_over(command: &'static str, old: &Side, new: &Side, manner: &Manner) -> Result<Exit, Failure> {
+    let Some(paths) = &old.live else { return Err(nothing_runs(&new.plan)) };
     let found = drift::look(&old.plan, paths);
-    let change = Change { paths, old: &old, new: &new, rebuilt: found.rebuilt.clone() };
+    let change = Change { command, paths, old, new, rebuilt: found.rebuilt.clone() };
     let diff = change.diff()?;
-    if !arguments.quiet && !arguments.json {
+    if !manner.quiet && !manner.json {
         let shown = Shown { old: old.as_compared(), new: new.as_compared(), diff: &diff, drift: &found.drift };
         diff::show(&shown, Form::Summary)?;
     }
@@ -86,27 +116,29 @@ fn run_to_exit(arguments: &Arguments) -> Result<Exit, Failure> {
         return Err(refused);
     }
     if diff.is_empty() && found.rebuilt.is_empty() {
-        if arguments.json {
+        if manner.json {
             report::print_nothing(paths)?;
         }
         return Ok(Exit::Ok);
     }
-    if arguments.dry_run {
-        return change.rehearse(&diff, arguments);
+    if manner.dry_run {
+        return change.rehearse(&diff, manner);
     }
-    if !arguments.yes && !is_wanted()? {
+    if !manner.yes && !is_wanted()? {
         return Err(Failure::new("not rolled out").exit(Exit::Cancelled));
     }
-    change.roll_out(&diff, arguments)
+    change.roll_out(&diff, manner)
 }
 
-fn nothing_runs(new: &Side) -> Failure {
-    Failure::new(format!("nothing runs in {}/{}", new.plan.topology, new.plan.namespace))
+/// There is nothing to be changed.
+pub fn nothing_runs(plan: &Plan) -> Failure {
+    Failure::new(format!("nothing runs in {}/{}", plan.topology, plan.namespace))
         .hint("`waldo up` starts it; `waldo deploy` changes what runs")
 }
 
 /// From what runs to what is to run.
 struct Change<'a> {
+    command: &'static str,
     paths: &'a Paths,
     old: &'a Side,
     new: &'a Side,
@@ -122,24 +154,31 @@ impl Change<'_> {
             .map_err(|error| Failure::new(error.to_string()).hint("name a topology or plan of what runs here"))
     }
 
-    fn rehearse(&self, diff: &Diff<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+    fn rehearse(&self, diff: &Diff<'_>, manner: &Manner) -> Result<Exit, Failure> {
         preflight::check(&self.new.plan, self.paths)
             .map_err(|error| Failure { hint: error.hint(), ..Failure::new(error.to_string()) })?;
         let store = waldo_runtime::rollout::Store::open(&self.paths.store()).map_err(|error| failed(&error.into()))?;
         let from = store.live().map_err(|error| failed(&error.into()))?.unwrap_or(0);
         let phases = Deployer::rehearse(&self.rollout(from, diff)).map_err(|error| failed(&error))?;
-        report::print_rehearsal(&phases, from + 1, arguments.json);
+        report::print_rehearsal(&phases, from + 1, manner.json);
         Ok(Exit::Ok)
     }
 
     fn rollout(&self, from: u64, diff: &Diff<'_>) -> Rollout<'_> {
-        Rollout { from, live: &self.old.plan, next: &self.new.plan, rebuilt: &self.rebuilt, changes: summary(diff) }
+        Rollout {
+            from,
+            live: &self.old.plan,
+            next: &self.new.plan,
+            origin: self.new.origin.as_ref(),
+            rebuilt: &self.rebuilt,
+            changes: summary(diff),
+        }
     }
 
-    fn roll_out(&self, diff: &Diff<'_>, arguments: &Arguments) -> Result<Exit, Failure> {
+    fn roll_out(&self, diff: &Diff<'_>, manner: &Manner) -> Result<Exit, Failure> {
         // From here on Ctrl-C is a wish to go back, heeded where that can be done.
-        let mut progress = Progress::new(arguments.json, arguments.quiet)?;
-        let deployer = Deployer::take(self.paths, "waldo deploy").map_err(|error| failed(&error))?;
+        let mut progress = Progress::new(manner.json, manner.quiet)?;
+        let deployer = Deployer::take(self.paths, self.command).map_err(|error| failed(&error))?;
         if let Some(left) = deployer.finish_what_was_left(&mut progress).map_err(|error| failed(&error))? {
             progress
                 .say(&format!("a rollout whose deployer had gone was brought to its end: plan {}", left.generation));
@@ -154,13 +193,13 @@ impl Change<'_> {
         let report = deployer.roll_out(&rollout, &mut progress).map_err(|error| failed(&error))?;
         progress.clear();
         let exit = exit_of(report.result);
-        report::print(&report, exit, arguments.json)?;
+        report::print(&report, exit, manner.json)?;
         Ok(exit)
     }
 }
 
 /// In a few words each, what changes.
-fn summary(diff: &Diff<'_>) -> Vec<String> {
+pub fn summary(diff: &Diff<'_>) -> Vec<String> {
     let counts = [
         (Action::Start, "started"),
         (Action::Stop, "stopped"),
@@ -191,7 +230,7 @@ fn is_wanted() -> Result<bool, Failure> {
 }
 
 /// Why there was no rollout at all.
-fn failed(error: &DeployError) -> Failure {
+pub fn failed(error: &DeployError) -> Failure {
     let failure = Failure::new(error.to_string());
     match error {
         DeployError::Locked { .. } => failure.hint("wait for it, and look at the difference again").exit(Exit::Locked),

@@ -6,10 +6,12 @@ mod deny;
 mod deploy;
 mod diff;
 mod down;
+mod drain;
 mod exec;
 mod exit;
 mod explain;
 mod graph;
+mod history;
 mod init;
 mod launch;
 mod located;
@@ -17,6 +19,7 @@ mod logs;
 mod numbers;
 mod pause;
 mod resume;
+mod rollback;
 mod schema;
 mod send;
 mod status;
@@ -56,6 +59,12 @@ enum Command {
     Up(up::Arguments),
     /// Change what runs over to another plan, losing nothing and repeating nothing
     Deploy(deploy::Arguments),
+    /// Roll an earlier plan out once more
+    Rollback(rollback::Arguments),
+    /// Show the rollouts of a namespace, with the account of each
+    History(history::Arguments),
+    /// Take a server out of action, or back
+    Drain(drain::Arguments),
     /// End everything that runs in a namespace, also what was left behind
     Down(down::Arguments),
     /// Show what runs in a namespace, and how it is
@@ -91,6 +100,9 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Schema(arguments) => schema::run(arguments),
         Command::Up(arguments) => up::run(arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
+        Command::Rollback(arguments) => rollback::run(arguments),
+        Command::History(arguments) => history::run(arguments),
+        Command::Drain(arguments) => drain::run(arguments),
         Command::Down(arguments) => down::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Pause(arguments) => pause::pause(arguments),

@@ -71,6 +71,13 @@ impl Origin {
         self
     }
 
+    /// The same with a server's state as the files have it.
+    #[must_use]
+    pub fn without_state(mut self, server: &str) -> Self {
+        self.states.remove(server);
+        self
+    }
+
     /// The states that were set.
     pub fn states(&self) -> &BTreeMap<String, State> {
         &self.states

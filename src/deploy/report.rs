@@ -49,7 +49,8 @@ pub fn document(report: &Report, exit: Exit) -> Result<serde_json::Value, Failur
     Ok(document)
 }
 
-fn table(report: &Report) -> Table {
+/// What became of the records of each flow while it went on.
+pub fn table(report: &Report) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["flow", "sent", "received", "held", "re-guided", "lost", "repeated"]);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use waldo_compiler::{plan::Plan, verify_digest};
+use waldo_compiler::{Origin, plan::Plan, verify_digest};
 use waldo_runtime::{
     launcher::read_plan,
     paths::{self, Paths},
@@ -24,6 +24,8 @@ pub struct Side {
     pub plan: Plan,
     /// For a plan that runs: where.
     pub live: Option<Paths>,
+    /// For one that was compiled just now: what from.
+    pub origin: Option<Origin>,
 }
 
 impl Side {
@@ -80,12 +82,28 @@ impl Side {
                 ))
                 .hint("a plan has one namespace; -n chooses a topology's"));
             }
-            return Ok(Self { name: file.display().to_string(), plan, live: None });
+            return Ok(Self { name: file.display().to_string(), plan, live: None, origin: None });
         }
         let namespace = arguments.namespace.clone().or_else(|| beside.plan().map(|plan| plan.namespace.clone()));
         let target = Target { topologies: vec![path.to_owned()], namespace };
-        let plan = compile::to_compare(&target, arguments.ports, beside)?.into_plan();
-        Ok(Self { name: path.display().to_string(), plan, live: None })
+        let compiled = compile::to_compare(&target, arguments.ports, beside)?;
+        let origin = Some(compiled.origin().clone());
+        Ok(Self { name: path.display().to_string(), plan: compiled.into_plan(), live: None, origin })
+    }
+
+    /// What runs in a namespace, if anything does.
+    pub fn live(paths: Paths) -> Result<Option<Self>, Failure> {
+        if paths.servers_running().is_empty() || !paths.live_plan().exists() {
+            return Ok(None);
+        }
+        Self::running(paths).map(Some)
+    }
+
+    fn running(paths: Paths) -> Result<Self, Failure> {
+        // If it has been changed since, that is drift, and told as such.
+        let plan = read_plan(&paths.live_plan()).map_err(|error| Failure::new(error.to_string()))?;
+        let name = format!("{}/{} as it runs", plan.topology, plan.namespace);
+        Ok(Self { name, plan, live: Some(paths), origin: None })
     }
 
     /// What runs in a plan's namespace, else what was compiled for it last.
@@ -96,15 +114,18 @@ impl Side {
         };
         let paths = Paths::new(&paths::run_root(), &root, topology, namespace);
         let name = format!("{topology}/{namespace}");
-        if !paths.servers_running().is_empty() && paths.live_plan().exists() {
-            // If it has been changed since, that is drift, and told as such.
-            let plan = read_plan(&paths.live_plan()).map_err(|error| Failure::new(error.to_string()))?;
-            return Ok(Self { name: format!("{name} as it runs"), plan, live: Some(paths) });
+        if let Some(running) = Self::live(paths.clone())? {
+            return Ok(running);
         }
         let built = paths.build().join("plan.json");
         let is_given = || Some(plan_in(given)?.canonicalize().ok()? == built.canonicalize().ok()?);
         if built.exists() && is_given() != Some(true) {
-            return Ok(Self { name: format!("{name} as it was compiled last"), plan: read(&built)?, live: None });
+            return Ok(Self {
+                name: format!("{name} as it was compiled last"),
+                plan: read(&built)?,
+                live: None,
+                origin: None,
+            });
         }
         Err(Failure::new(format!(
             "{name} doesn't run, and was never compiled otherwise: there is nothing to compare with"

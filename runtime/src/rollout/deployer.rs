@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use waldo_compiler::{
+    Origin,
     diff::{Diff, Unrelated, diff_with_programs, succession::follow},
     plan::{Plan, ProcessPlan},
 };
@@ -133,6 +134,8 @@ pub struct Rollout<'p> {
     pub live: &'p Plan,
     /// The plan that it leads to.
     pub next: &'p Plan,
+    /// What that was compiled from, if it is known.
+    pub origin: Option<&'p Origin>,
     /// Processes whose programs are others than when they were started: server and name.
     pub rebuilt: &'p BTreeSet<(String, String)>,
     /// What it changes, in a few words each.
@@ -226,6 +229,9 @@ impl<'a> Deployer<'a> {
         }
         let intent = Intent { from: rollout.from, to, parts: parts.clone(), is_rollback: false };
         self.store.put_plan(to, &next)?;
+        if let Some(origin) = rollout.origin {
+            self.store.put_origin(to, origin)?;
+        }
         self.store.put_intent(&intent)?;
         let bounds = bounds(rollout.live, &next);
         let machine = Machine::new(to, self.store.plan_file(to), next.digest.clone(), parts, bounds);
@@ -337,6 +343,9 @@ impl<'a> Deployer<'a> {
         }
         let intent = Intent { from: failed.to, to, parts: parts.clone(), is_rollback: true };
         self.store.put_plan(to, &back)?;
+        if let Some(origin) = self.store.origin(failed.from)? {
+            self.store.put_origin(to, &origin)?;
+        }
         self.store.put_intent(&intent)?;
         let file = self.store.plan_file(to);
         let machine = Machine::new(to, file, back.digest.clone(), parts, bounds(next, &back)).without_way_back();

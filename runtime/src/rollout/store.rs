@@ -149,6 +149,37 @@ impl Store {
         read(&self.plan_file(generation))
     }
 
+    /// The generations whose plans are kept, in order.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn generations(&self) -> Result<Vec<u64>, StoreError> {
+        let mut generations = numbers(&self.directory.join("plans"))?;
+        generations.sort_unstable();
+        Ok(generations)
+    }
+
+    /// Whether a generation's plan was ever live, and not only on the way to one that was put in its place because it didn't
+    /// work.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn was_live(&self, generation: u64) -> Result<bool, StoreError> {
+        /// Of an account of a rollout, which generation was live after it.
+        #[derive(Deserialize)]
+        struct After {
+            generation: u64,
+        }
+        if !self.plan_file(generation).exists() {
+            return Ok(false);
+        }
+        if self.intent(generation)?.is_some() && self.decision(generation)? != Some(Decision::Commit) {
+            return Ok(false);
+        }
+        let after: Option<After> = read(&self.account_file(generation))?;
+        Ok(after.is_none_or(|after| after.generation == generation))
+    }
+
     /// Keeps what the plan of a generation was compiled from.
     ///
     /// # Errors
