@@ -19,12 +19,12 @@ impl Inside {
 
     /// A record of this flow goes in; a flow that a rollout has brought has its slot from then on.
     pub fn enter(&mut self, page: &Page, flow: &str) -> Result<()> {
-        let index = match self.0.iter().position(|(known, _)| known == flow) {
-            Some(index) => index,
-            None => {
-                self.0.push((flow.to_owned(), slot(page, flow)?));
-                self.0.len() - 1
-            }
+        let known = self.0.iter().position(|(known, _)| known == flow);
+        let index = if let Some(index) = known {
+            index
+        } else {
+            self.0.push((flow.to_owned(), slot(page, flow)?));
+            self.0.len() - 1
         };
         self.0[index].1.add_sent(1);
         Ok(())

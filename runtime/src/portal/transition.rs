@@ -4,11 +4,7 @@
 //! The launcher writes it before it replaces the wiring, also for a portal that the plan before didn't have; a portal that
 //! adopts a plan and doesn't find it writes it itself. The portal removes it when it has settled.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 use waldo_sdk::{guide::Guide, wiring::Carried};
@@ -55,18 +51,16 @@ impl Transition {
         Ok(Some(transition))
     }
 
-    /// Writes it to a portal's spool directory, which is made if need be, and waits until the disk has it.
+    /// Writes it to a portal's spool directory, which is made if need be. The disk needn't have it: after a loss of power
+    /// everything is started from nothing, and portals that are have no use for it.
     ///
     /// # Errors
     /// If the disk refuses.
     pub fn write(&self, spool: &Path) -> io::Result<()> {
         fs::create_dir_all(spool)?;
         let new = spool.join("transition.json.new");
-        let mut file = fs::File::create(&new)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_data()?;
-        fs::rename(new, spool.join(FILE))?;
-        fs::File::open(spool)?.sync_all()
+        fs::write(&new, serde_json::to_vec(self)?)?;
+        fs::rename(new, spool.join(FILE))
     }
 
     /// Removes it from a portal's spool directory.

@@ -268,7 +268,8 @@ impl<'a> Deployer<'a> {
 
     fn drive(&self, intent: &Intent, machine: Machine, watcher: &mut dyn Watcher) -> Course {
         let servers: Vec<String> = intent.parts.iter().map(|part| part.server.clone()).collect();
-        Driver::new(intent.to, machine, &servers, self.paths, &self.store).run(watcher)
+        let driver = Driver::new(intent.to, machine, &servers, self.paths, &self.store);
+        if intent.is_rollback { driver.run(&mut Unstoppable(watcher)) } else { driver.run(watcher) }
     }
 
     /// What follows from how a rollout went: the way back, and the account.
@@ -399,6 +400,23 @@ impl<'a> Deployer<'a> {
 
     fn statuses(&self) -> Vec<ServerStatus> {
         cluster::connect(self.paths).iter_mut().filter_map(|client| client.status().ok()).collect()
+    }
+}
+
+/// Follows a rollout that leads back: whoever has asked to stop has been heard, and there is nothing to go back to.
+struct Unstoppable<'w>(&'w mut dyn Watcher);
+
+impl Watcher for Unstoppable<'_> {
+    fn stands(&mut self, phase: Phase, waiting_for: &[&str]) {
+        self.0.stands(phase, waiting_for);
+    }
+
+    fn waits(&mut self, server: &str, step: StepName, for_what: &[String]) {
+        self.0.waits(server, step, for_what);
+    }
+
+    fn wants_to_stop(&mut self) -> bool {
+        false
     }
 }
 

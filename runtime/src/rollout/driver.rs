@@ -12,7 +12,7 @@ use super::{
     halt,
     machine::{Effect, Event, Machine, Moment, Outcome, Phase},
     step::{Progress, Stage, StepName},
-    store::{Decision, Store},
+    store::{Decision, Ready, Store},
 };
 use crate::{
     cluster,
@@ -72,6 +72,8 @@ pub struct Driver<'a> {
     machine: Machine,
     paths: &'a Paths,
     store: &'a Store,
+    /// Written before anything holds: every write to the disk would lengthen the pause.
+    commit: Option<Ready>,
     servers: Vec<Server>,
     events: VecDeque<Event>,
     drains: Option<(Vec<String>, Option<Vec<ServerStatus>>)>,
@@ -90,6 +92,8 @@ impl<'a> Driver<'a> {
             machine,
             paths,
             store,
+            // If it can't be written now it is tried again when it is due.
+            commit: store.ready(generation, Decision::Commit).ok(),
             servers: servers.iter().map(server).collect(),
             events: VecDeque::new(),
             drains: None,
@@ -187,17 +191,15 @@ impl<'a> Driver<'a> {
     }
 
     fn decide(&mut self, decision: Decision) {
-        let holds = match self.store.decide(self.generation, decision) {
-            Ok(holds) => holds,
-            // It may stand there for all that. If not, nobody but this deployer, who holds the lock, would ever write
-            // `commit`: so it is as good as aborted.
-            Err(_) => self.store.decision(self.generation).ok().flatten().unwrap_or(Decision::Abort),
+        let decided = match self.commit.take().filter(|_| decision == Decision::Commit) {
+            Some(ready) => ready.take(self.store),
+            None => self.store.decide(self.generation, decision),
         };
-        if holds == Decision::Commit {
-            // Whoever reads the store without it finds the decision.
-            let _ = self.store.set_live(self.generation);
-        }
-        self.events.push_back(Event::Decided(holds));
+        // It may stand there though that failed. If not, nobody but this deployer, who holds the lock, would ever write
+        // `commit`: so it is as good as aborted.
+        let holds =
+            decided.or_else(|_| self.store.decision(self.generation).map(|found| found.unwrap_or(Decision::Abort)));
+        self.events.push_back(Event::Decided(holds.unwrap_or(Decision::Abort)));
     }
 
     fn place(&self, name: &str) -> Option<usize> {

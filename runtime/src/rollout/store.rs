@@ -247,19 +247,17 @@ impl Store {
     /// # Errors
     /// If it can't be written: then nobody knows, and whoever asked has to ask again.
     pub fn decide(&self, generation: u64, decision: Decision) -> Result<Decision, StoreError> {
+        self.ready(generation, decision)?.take(self)
+    }
+
+    /// Writes a decision down beside its place, so that little remains to be done when it is taken.
+    ///
+    /// # Errors
+    /// If it can't be written: nothing is decided.
+    pub fn ready(&self, generation: u64, decision: Decision) -> Result<Ready, StoreError> {
         let path = self.decision_file(generation);
         let written = written(&path, &decision).map_err(StoreError::at("write", &path))?;
-        let holds = match written.persist_noclobber(&path) {
-            Ok(_) => decision,
-            Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => {
-                let found = self.decision(generation)?;
-                found.ok_or_else(|| StoreError::at("read", &path)(io::ErrorKind::NotFound.into()))?
-            }
-            Err(failed) => return Err(StoreError::at("write", &path)(failed.error)),
-        };
-        // Also if another made it, who may not have come to syncing it.
-        sync_directory_of(&path).map_err(StoreError::at("sync the directory of", &path))?;
-        Ok(holds)
+        Ok(Ready { generation, decision, written })
     }
 
     /// What was decided, if it is.
@@ -329,6 +327,35 @@ fn numbers(directory: &Path) -> Result<Vec<u64>, StoreError> {
         name.strip_suffix(".json").unwrap_or(&name).parse::<u64>().ok()
     });
     Ok(numbers.collect())
+}
+
+/// A decision that stands on the disk already, but not in its place.
+#[derive(Debug)]
+pub struct Ready {
+    generation: u64,
+    decision: Decision,
+    written: NamedTempFile,
+}
+
+impl Ready {
+    /// Decides so, unless it is decided already; answers what holds now.
+    ///
+    /// # Errors
+    /// As [`Store::decide`].
+    pub fn take(self, store: &Store) -> Result<Decision, StoreError> {
+        let path = store.decision_file(self.generation);
+        let holds = match self.written.persist_noclobber(&path) {
+            Ok(_) => self.decision,
+            Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => {
+                let found = store.decision(self.generation)?;
+                found.ok_or_else(|| StoreError::at("read", &path)(io::ErrorKind::NotFound.into()))?
+            }
+            Err(failed) => return Err(StoreError::at("write", &path)(failed.error)),
+        };
+        // Also if another made it, who may not have come to syncing it.
+        sync_directory_of(&path).map_err(StoreError::at("sync the directory of", &path))?;
+        Ok(holds)
+    }
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
