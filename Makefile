@@ -2,10 +2,10 @@
 
 DEMO := topologies/debian
 
-.PHONY: help setup build demo test lint deny bench docs fuzz clean
+.PHONY: help setup build demo test simulate lint deny bench docs fuzz clean
 
 help: ## shows this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## installs what is missing on a fresh Debian (libzmq3-dev, gcc, python3)
 	@scripts/setup
@@ -22,6 +22,11 @@ test: setup ## runs all tests
 	if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run --workspace && cargo test --workspace --doc; \
 	else cargo test --workspace; fi
+
+SIMULATE_SEEDS := 1000000
+
+simulate: setup ## runs SIMULATE_SEEDS seeds of the rollout simulator (make test runs 10,000)
+	SEEDS=$(SIMULATE_SEEDS) cargo test --release -p waldo-runtime --test rollout_sim -- --nocapture
 
 lint: setup ## checks format and style
 	cargo fmt --all --check

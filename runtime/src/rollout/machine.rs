@@ -201,11 +201,10 @@ impl Machine {
         machine
     }
 
-    /// Goes on to the new plan, though it doesn't work, for this reason: the way back is barred.
+    /// Goes on to the new plan whatever fails after the decision, as the way back is barred.
     #[must_use]
-    pub fn without_way_back(mut self, reason: Reason) -> Self {
+    pub fn without_way_back(mut self) -> Self {
         self.may_go_back = false;
-        self.failed = Some(reason);
         self
     }
 

@@ -67,7 +67,9 @@ impl Account {
         let place = usize::from(record.flow) * self.slots + usize::from(record.slot);
         let (holder, count) = self.hands[place];
         if count > 0 && usize::from(holder) != server {
-            self.breaks(|| format!("two owners: servers {holder} and {server} both have records of slot {}", record.slot));
+            self.breaks(|| {
+                format!("two owners: servers {holder} and {server} both have records of slot {}", record.slot)
+            });
         }
         self.hands[place] = (server as u16, count + 1);
         let fate = &mut self.fates[record.id as usize];

@@ -11,7 +11,7 @@ use crate::{
     launcher::IDLE,
     plan::{Plan, name, number},
     store::Intent,
-    world::{Event, Moment, World},
+    world::{Event, Moment, World, Wrong},
 };
 
 /// How often a deployer asks again, and says that it is there.
@@ -131,10 +131,8 @@ impl World {
         let parts = self.parts_to(generation).to_vec();
         let make = if matches!(at, At::Resuming | At::On) { Machine::resume } else { Machine::new };
         let mut machine = make(generation, "plan".into(), String::new(), parts, BOUNDS);
-        if at == At::On
-            && let Some(reason) = self.deployers[id].back.take()
-        {
-            machine = machine.without_way_back(reason);
+        if matches!(at, At::Back | At::On) {
+            machine = machine.without_way_back();
         }
         self.trace(|| format!("deployer {id} leads to {generation} ({at:?})"));
         let deployer = &mut self.deployers[id];
@@ -195,6 +193,8 @@ impl World {
                     self.deployers[id].drains = Some(flows);
                 }
                 Effect::Decide(decision) => {
+                    let commits = self.wrong == Wrong::ResumeCommits && self.deployers[id].at == At::Resuming;
+                    let decision = if commits { Decision::Commit } else { decision };
                     let delay = self.weather.store(&mut self.rng);
                     let generation = self.deployers[id].generation;
                     self.later(delay, Event::Decide { id, generation, decision });
@@ -293,6 +293,10 @@ impl World {
         self.rollout_ends(generation, &outcome);
         let from = self.store.intents[&generation].from;
         match outcome {
+            Outcome::Done if at == At::On => {
+                self.store.goes_live(generation);
+                self.goes_on(id, Some(Exit::Unhealthy));
+            }
             Outcome::Done => {
                 self.store.goes_live(generation);
                 let exit = self.deployers[id].back.take().map(|reason| match reason {

@@ -174,7 +174,7 @@ impl World {
             self.takes_back(server);
             return Some(Stage::Done);
         }
-        if change.step > name && !(self.wrong == Wrong::Rewinds) {
+        if change.step > name {
             return match &change.failed_switch {
                 Some(failure) if name == StepName::Switch => Some(Stage::Failed(failure.clone())),
                 _ => Some(Stage::Done),
@@ -396,7 +396,8 @@ impl World {
         if !self.launchers[server].up || self.launchers[server].incarnation != launcher {
             return;
         }
-        if self.put_off(self.launchers[server].frozen_until, || Event::Overdue { who: process, incarnation, launcher }) {
+        if self.put_off(self.launchers[server].frozen_until, || Event::Overdue { who: process, incarnation, launcher })
+        {
             return;
         }
         // One that was ready before this launcher came, and can't say so now, is ready all the same.
@@ -515,9 +516,8 @@ impl World {
         let portal = launcher.known[Role::Portal as usize];
         let generation = change.next.generation;
         let portal_lives_by_it = portal.ready && portal.generation >= generation;
-        let stages_live_by_it = || {
-            [Role::Stage, Role::Source].into_iter().all(|role| self.is_switched(server, role, change))
-        };
+        let stages_live_by_it =
+            || [Role::Stage, Role::Source].into_iter().all(|role| self.is_switched(server, role, change));
         match change.step {
             StepName::Prepare => done(true),
             StepName::Hold | StepName::HoldAgain | StepName::Drain => done(self.is_gated(server)),
@@ -702,7 +702,10 @@ impl World {
             if process.lives.plan.flows != live.plan.flows
                 || program(&process.lives.plan.servers[server], role) != wanted
             {
-                return Some(format!("{role:?} lives by {}, not as {} says", process.lives.generation, live.generation));
+                return Some(format!(
+                    "{role:?} lives by {}, not as {} says",
+                    process.lives.generation, live.generation
+                ));
             }
         }
         None

@@ -116,56 +116,56 @@ fn the_same_seed_is_the_same_story() {
     }
 }
 
-/// Runs a protocol that is wrong until that is found; answers what was seen.
-fn finds(wrong: Wrong, expected: &str) {
+/// Runs a protocol that is wrong until one of these is found.
+fn finds(wrong: Wrong, expected: &[&str]) {
     let mut others = BTreeMap::new();
     for seed in 0..ENOUGH {
         let Some(broken) = simulate(seed, wrong).broken else { continue };
-        if broken.contains(expected) {
+        if expected.iter().any(|expected| broken.contains(expected)) {
             println!("{wrong:?} is found by seed {seed}: {broken}");
             return;
         }
         others.entry(broken.split(':').next().unwrap_or("").to_owned()).or_insert(seed);
     }
-    panic!("{wrong:?} isn't found in {ENOUGH} seeds to be {expected:?}, but {others:?}");
+    panic!("{wrong:?} isn't found in {ENOUGH} seeds to be one of {expected:?}, but {others:?}");
 }
 
 #[test]
-fn senders_that_adopt_before_portals_are_found_to_hand_over_out_of_order() {
-    finds(Wrong::SendersFirst, "order");
+fn senders_that_adopt_before_portals_are_found() {
+    finds(Wrong::SendersFirst, &["out of order", "lost", "no place"]);
 }
 
 #[test]
 fn what_is_aside_and_delivered_before_the_hand_over_is_found_out_of_order() {
-    finds(Wrong::SettleBeforeHandOver, "order");
+    finds(Wrong::SettleBeforeHandOver, &["out of order"]);
 }
 
 #[test]
-fn new_owners_that_put_nothing_aside_are_found_out_of_order() {
-    finds(Wrong::NothingAside, "order");
+fn new_owners_that_put_nothing_aside_are_found_to_put_records_out_of_order() {
+    finds(Wrong::NothingAside, &["out of order"]);
 }
 
 #[test]
 fn a_decision_without_a_proof_of_idleness_is_found_to_lose_records() {
-    finds(Wrong::DecideWithoutIdle, "lost");
+    finds(Wrong::DecideWithoutIdle, &["lost"]);
 }
 
 #[test]
 fn a_decision_without_a_proof_of_idleness_is_found_to_make_two_owners() {
-    finds(Wrong::DecideWithoutIdle, "two owners");
+    finds(Wrong::DecideWithoutIdle, &["two owners"]);
 }
 
 #[test]
 fn a_launcher_that_waits_for_its_deployer_for_ever_is_found_not_to_flow() {
-    finds(Wrong::NoLease, "all is calm");
+    finds(Wrong::NoLease, &["all is calm"]);
 }
 
 #[test]
-fn a_launcher_that_releases_without_asking_the_store_is_found() {
-    finds(Wrong::ReleasesOnItsOwn, "two owners");
+fn a_launcher_that_releases_without_asking_the_store_is_found_to_deliver_what_is_anothers() {
+    finds(Wrong::ReleasesOnItsOwn, &["two owners", "doesn't own", "out of order", "lost"]);
 }
 
 #[test]
-fn a_launcher_that_does_again_what_it_has_left_behind_is_found() {
-    finds(Wrong::Rewinds, "");
+fn one_who_goes_on_for_another_and_commits_what_was_not_decided_is_found() {
+    finds(Wrong::ResumeCommits, &["two owners", "doesn't own", "out of order", "lost"]);
 }

@@ -203,6 +203,7 @@ pub fn parts(before: &Plan, after: &Plan) -> Vec<Part> {
             holds: holds[server],
             changes: holds[server] || guides_differ || before.servers[server] != after.servers[server],
             drains: drains[server].clone(),
+            rebuilt: Vec::new(),
         })
         .collect()
 }

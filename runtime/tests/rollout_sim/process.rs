@@ -361,7 +361,8 @@ impl World {
         }
         if generation > process.lives.generation {
             if process.role == Role::Portal {
-                let has_no_place = |flow: &usize| process.holds_of(*flow) && process.installed.plan.flows[*flow].is_none();
+                let has_no_place =
+                    |flow: &usize| process.holds_of(*flow) && process.installed.plan.flows[*flow].is_none();
                 if process.former.is_some() || (0..FLOWS).any(|flow| has_no_place(&flow)) {
                     let why = if process.former.is_some() { "isn't settled" } else { "holds what has no place" };
                     self.account.breaks(|| format!("portal of server {} {why}: it can't adopt {generation}", who / 3));

@@ -30,7 +30,7 @@ pub type Moment = u64;
 /// How long it may take until everything flows again once nothing goes wrong any more.
 const CALM: Moment = 120_000;
 /// Records that a source sends when a rollout or one of its phases begins.
-const BUDGET: u32 = 4;
+const BUDGET: u32 = 6;
 /// More happenings than this and the world goes round in circles.
 const MOST_EVENTS: u64 = 20_000_000;
 
@@ -50,8 +50,8 @@ pub enum Wrong {
     NoLease,
     /// A launcher whose deployer is gone opens its gates without asking the store.
     ReleasesOnItsOwn,
-    /// A launcher does again what it is asked again, also if it has come further.
-    Rewinds,
+    /// A deployer that goes on for another commits what wasn't decided.
+    ResumeCommits,
 }
 
 #[derive(Debug)]
@@ -160,7 +160,7 @@ impl World {
             queue: BinaryHeap::new(),
             numbers: 0,
             slots: slots as u16,
-            most_records: 300 + servers * 10,
+            most_records: 500 + servers * 10,
             store: Store::new(plan),
             processes: (0..servers * 3).map(process).collect(),
             launchers: (0..servers).map(|_| Launcher::new(1)).collect(),
@@ -358,17 +358,18 @@ impl World {
     fn goes_wrong(&mut self, fault: Fault) {
         self.trace(|| format!("fault: {fault:?}"));
         self.found.faults += 1;
+        let freeze = |until: &mut Moment, time: Moment| *until = time.max(*until);
         match fault {
             Fault::KillDeployer(id) => self.deployer_killed(id),
-            Fault::StopDeployer(id, time) => self.deployers[id].frozen_until = self.now + time,
+            Fault::StopDeployer(id, time) => freeze(&mut self.deployers[id].frozen_until, self.now + time),
             Fault::Cancel(id) => self.faults.cancelled = Some(id),
             Fault::KillLauncher(server) => self.launcher_killed(server),
-            Fault::StopLauncher(server, time) => self.launchers[server].frozen_until = self.now + time,
+            Fault::StopLauncher(server, time) => freeze(&mut self.launchers[server].frozen_until, self.now + time),
             Fault::KillProcess(who) => {
                 self.faults.on_data_path = true;
                 self.killed(who);
             }
-            Fault::StopProcess(who, time) => self.processes[who].frozen_until = self.now + time,
+            Fault::StopProcess(who, time) => freeze(&mut self.processes[who].frozen_until, self.now + time),
         }
     }
 

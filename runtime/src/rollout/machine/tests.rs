@@ -307,17 +307,14 @@ fn a_switch_that_fails_leads_back_once_every_record_is_in_its_place() {
 #[test]
 fn without_a_way_back_a_plan_that_does_not_work_goes_live_and_that_is_told() {
     let mut rollout = Rollout::resumed(without_drains());
-    rollout.machine = rollout.machine.without_way_back(failed("s1", StepName::Switch));
+    rollout.machine = rollout.machine.without_way_back();
     assert_eq!(rollout.says(Event::Begin), [Effect::Decide(Decision::Abort)]);
     rollout.says(Event::Decided(Decision::Commit));
-    for step in [
-        StepName::AdoptPortals,
-        StepName::Switch,
-        StepName::Flush,
-        StepName::HandOver,
-        StepName::Settle,
-        StepName::Release,
-    ] {
+    rollout.done("s1", StepName::AdoptPortals);
+    rollout.done("s2", StepName::AdoptPortals);
+    rollout.stands("s1", StepName::Switch, Stage::Failed(broken()));
+    rollout.done("s2", StepName::Switch);
+    for step in [StepName::Flush, StepName::HandOver, StepName::Settle, StepName::Release] {
         assert_ne!(rollout.machine.phase(), Phase::Over);
         rollout.done("s1", step);
         rollout.done("s2", step);
