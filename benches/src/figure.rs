@@ -35,8 +35,9 @@ pub struct Figure {
     value: f64,
     unit: &'static str,
     peer: &'static str,
-    peer_value: f64,
-    ratio: f64,
+    /// `None` where the machine has no such peer.
+    peer_value: Option<f64>,
+    ratio: Option<f64>,
     goal: Option<String>,
     holds: bool,
 }
@@ -59,14 +60,16 @@ pub fn quantile(sorted: &[f64], part: f64) -> f64 {
 }
 
 impl Subject {
-    /// The figure that these measurements make: waldo's and the peer's, of the same runs.
+    /// The figure that these measurements make: waldo's and the peer's, of the same runs. No measurements of the peer: the
+    /// machine hasn't got it.
     pub fn figure(self, own: &[f64], peer: &[f64]) -> Figure {
-        let (value, peer_value) = (median(own), median(peer));
-        let ratio = value / peer_value;
+        let value = median(own);
+        let peer_value = (!peer.is_empty()).then(|| median(peer));
+        let ratio = peer_value.map(|peer| value / peer);
         let (goal, holds) = match self.goal {
             Goal::None => (None, true),
-            Goal::AtLeastPeer(times) => (Some(format!("≥ {times} × peer")), ratio >= times),
-            Goal::AtMostPeer(times) => (Some(format!("≤ {times} × peer")), ratio <= times),
+            Goal::AtLeastPeer(times) => (Some(format!("≥ {times} × peer")), ratio.is_some_and(|ratio| ratio >= times)),
+            Goal::AtMostPeer(times) => (Some(format!("≤ {times} × peer")), ratio.is_some_and(|ratio| ratio <= times)),
             Goal::AtMost(most) => (Some(format!("≤ {} {}", number(most), self.unit)), value <= most),
         };
         Figure { name: self.name, value, unit: self.unit, peer: self.peer, peer_value, ratio, goal, holds }
@@ -105,9 +108,9 @@ pub fn table(figures: &[Figure]) -> Table {
             figure.name.clone(),
             number(figure.value),
             figure.unit.to_owned(),
-            number(figure.peer_value),
+            figure.peer_value.map_or_else(|| "-".to_owned(), number),
             figure.peer.to_owned(),
-            format!("{:.2}", figure.ratio),
+            figure.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
             figure.goal.clone().unwrap_or_default(),
             holds.to_owned(),
         ]);
@@ -131,8 +134,8 @@ mod tests {
     #[test]
     fn a_figure_is_the_medians_and_their_ratio() {
         let figure = subject(Goal::AtLeastPeer(6.0)).figure(&[700.0, 1.0, 650.0], &[100.0, 90.0, 2000.0]);
-        assert!((figure.value - 650.0).abs() < 1e-9 && (figure.peer_value - 100.0).abs() < 1e-9);
-        assert!((figure.ratio - 6.5).abs() < 1e-9 && figure.holds);
+        assert!((figure.value - 650.0).abs() < 1e-9 && figure.peer_value == Some(100.0));
+        assert!(figure.ratio == Some(6.5) && figure.holds);
     }
 
     #[test]
@@ -141,6 +144,13 @@ mod tests {
         assert!(!subject(Goal::AtMostPeer(1.2)).figure(&[121.0], &[100.0]).holds);
         assert!(!subject(Goal::AtMost(200.0)).figure(&[200.1], &[1.0]).holds);
         assert!(subject(Goal::None).figure(&[1.0], &[100.0]).holds);
+    }
+
+    #[test]
+    fn a_goal_beside_a_peer_that_is_missing_does_not_hold() {
+        assert!(!subject(Goal::AtMostPeer(1.5)).figure(&[1.0], &[]).holds);
+        let figure = subject(Goal::AtMost(5.0)).figure(&[1.0], &[]);
+        assert!(figure.holds && figure.peer_value.is_none() && figure.ratio.is_none());
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod figure;
 mod flotilla;
 mod guide;
 mod idle;
+mod launch;
 mod process;
 mod programs;
 mod relay;
@@ -57,6 +58,8 @@ enum Part {
     Demo,
     /// The idle proof's time.
     Idle,
+    /// A thousand processes: start, replacement, stop; and what the launcher costs when nothing happens.
+    Launch,
     /// Portals between stages: records per second and latency.
     Links,
     /// Portals for clients: records per second.
@@ -103,6 +106,7 @@ fn measure(arguments: &Arguments) -> Result<(), Trouble> {
         let measured = match part {
             Part::Demo => demo::measure(&programs, &arguments.origins, runs).map(|figure| vec![figure]),
             Part::Idle => [20, 1_000].into_iter().map(|processes| idle::measure(processes, runs)).collect(),
+            Part::Launch => launch::measure(&programs, runs),
             Part::Links => relay::measure_links(&programs, runs),
             Part::Clients => relay::measure_clients(&programs, runs).map(|figure| vec![figure]),
             Part::Compiler => compile::in_memory(runs),

@@ -95,14 +95,25 @@ impl Running {
     }
 
     /// Asks it to end, and waits for that.
-    pub fn stop(mut self) -> Result<(), Trouble> {
+    pub fn stop(self) -> Result<(), Trouble> {
         self.ask_to_end();
+        self.gone()
+    }
+
+    /// Waits for its end, however it ends.
+    pub fn gone(mut self) -> Result<(), Trouble> {
         self.wait().map(drop)
     }
 
-    fn ask_to_end(&self) {
+    /// Its id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Asks it to end, and doesn't wait.
+    pub fn ask_to_end(&self) {
         // A process that has just ended by itself can't be signalled, and needn't be.
-        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
+        let _ = kill(self.pid(), Signal::SIGTERM);
     }
 
     /// An error if it has ended already.
@@ -128,7 +139,8 @@ impl Running {
         }
     }
 
-    fn failed(&mut self, how: &str) -> Trouble {
+    /// The error for what it did, with the last that it said.
+    pub fn failed(&mut self, how: &str) -> Trouble {
         let mut said = String::new();
         let read = self.errors.rewind().and_then(|()| self.errors.read_to_string(&mut said));
         let tail: Vec<&str> = if read.is_ok() { said.lines().rev().take(5).collect() } else { Vec::new() };

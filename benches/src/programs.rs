@@ -60,6 +60,13 @@ impl Programs {
         waldo
     }
 
+    /// The same with another run directory.
+    pub fn waldo_in(&self, run: &Path, command: &str, topology: &Path) -> Command {
+        let mut waldo = self.waldo(command, topology);
+        waldo.env("WALDO_RUN_DIR", run);
+        waldo
+    }
+
     /// A copy of a topology of the repository, with ports that are free and these programs.
     pub fn topology(&self, directory: &str) -> Result<tempfile::TempDir, Trouble> {
         let from = self.repository.join(directory);

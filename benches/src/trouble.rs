@@ -49,6 +49,12 @@ pub enum Trouble {
     /// The compiler did not take what it should have.
     #[error("the compiler refuses what is to be measured: {0}")]
     Refused(String),
+    /// Something that was started is still there.
+    #[error("processes {pids:?} don't end, even killed")]
+    Undead {
+        /// Which.
+        pids: Vec<i32>,
+    },
     /// A signal came.
     #[error("interrupted")]
     Interrupted,
