@@ -180,6 +180,12 @@ impl Change<'_> {
         let mut progress = Progress::new(manner.json, manner.quiet)?;
         let deployer = Deployer::take(self.paths, self.command).map_err(|error| failed(&error))?;
         if let Some(left) = deployer.finish_what_was_left(&mut progress).map_err(|error| failed(&error))? {
+            let exit = exit_of(left.result);
+            if exit == Exit::Mixed {
+                progress.clear();
+                report::print(&left, exit, manner.json)?;
+                return Ok(exit);
+            }
             progress
                 .say(&format!("a rollout whose deployer had gone was brought to its end: plan {}", left.generation));
         }

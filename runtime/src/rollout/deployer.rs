@@ -20,7 +20,7 @@ use super::{
     machine::{Bounds, Machine, Outcome, Part, Phase, Reason},
     rehearsal::rehearse,
     step::{Failure, StepName},
-    store::{Intent, Store, StoreError},
+    store::{Decision, Intent, Store, StoreError},
 };
 use crate::{
     cluster,
@@ -183,12 +183,25 @@ impl<'a> Deployer<'a> {
         Ok((generation, plan))
     }
 
-    /// Brings the rollout to an end that a deployer has left, if there is one: forward if its commit is on record, back if
-    /// not. Answers its account.
+    /// Brings to an end what deployers have left, if there is anything: forward what was committed, back what wasn't.
+    /// Answers the account of the last one. If that can't be brought to an end either, nothing else may be begun.
     ///
     /// # Errors
     /// If the store can't be used.
     pub fn finish_what_was_left(&self, watcher: &mut dyn Watcher) -> Result<Option<Report>, DeployError> {
+        let mut last = None;
+        // A way back that was given up may leave what it led back from.
+        while let Some(report) = self.finish_newest(watcher)? {
+            let is_stuck = report.result == Conclusion::Mixed;
+            last = Some(report);
+            if is_stuck {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
+    fn finish_newest(&self, watcher: &mut dyn Watcher) -> Result<Option<Report>, DeployError> {
         let Some(intent) = self.store.unfinished()? else { return Ok(None) };
         let (Some(live), Some(next)) = (self.store.plan(intent.from)?, self.store.plan(intent.to)?) else {
             return Ok(None);
@@ -291,15 +304,18 @@ impl<'a> Deployer<'a> {
                 report.end(Conclusion::Unhealthy, &reason);
             }
             Outcome::Mixed(servers, reason) => {
-                report.generation = intent.to;
                 report.end(Conclusion::Mixed, &reason);
                 let named = servers.join(", ");
-                report.error = report.error.take().map(|error| {
+                let rest = if self.is_committed(intent.to)? {
+                    report.generation = intent.to;
                     format!(
-                        "{error}; not on plan {} yet: {named}. The others hold or go on; `waldo deploy` again goes on",
+                        "not on plan {} yet: {named}. The others hold or go on; `waldo deploy` again goes on",
                         intent.to
                     )
-                });
+                } else {
+                    format!("it was given up, and this isn't known yet on {named}")
+                };
+                report.error = report.error.take().map(|error| format!("{error}; {rest}"));
             }
             Outcome::GoBack(reason) => {
                 report.generation = intent.to;
@@ -312,7 +328,10 @@ impl<'a> Deployer<'a> {
             self.store.set_live(report.generation)?;
             self.put_live_plan(&plan)?;
         }
-        self.store.put_history(intent.to, report)?;
+        // What isn't brought to an end has no account: whoever comes next goes on with it.
+        if report.result != Conclusion::Mixed {
+            self.store.put_history(intent.to, report)?;
+        }
         self.store.forget_before(report.generation.saturating_sub(KEPT))?;
         Ok(())
     }
@@ -380,13 +399,22 @@ impl<'a> Deployer<'a> {
                 report.error = report.error.take().map(|error| format!("{error}; and on the way back: {also}"));
             }
             Outcome::Mixed(_, also) => {
-                report.generation = to;
+                if self.is_committed(to)? {
+                    report.generation = to;
+                }
                 report.end(Conclusion::Mixed, &reason);
                 report.error = report.error.take().map(|error| format!("{error}; and on the way back: {also}"));
+                return Ok(());
             }
         }
+        // First of all, or whoever finds no account of what failed would go on with that.
+        self.store.set_live(report.generation)?;
         self.store.put_history(to, report)?;
         Ok(())
+    }
+
+    fn is_committed(&self, generation: u64) -> Result<bool, DeployError> {
+        Ok(self.store.decision(generation)? == Some(Decision::Commit))
     }
 
     /// What a person and other commands find as the live plan.

@@ -80,6 +80,8 @@ pub struct Driver<'a> {
     course: Course,
     phase_began: Instant,
     outcome: Option<Outcome>,
+    /// A decision that the store couldn't be asked for.
+    undecided: Option<Decision>,
 }
 
 impl<'a> Driver<'a> {
@@ -105,6 +107,7 @@ impl<'a> Driver<'a> {
             },
             phase_began: Instant::now(),
             outcome: None,
+            undecided: None,
         }
     }
 
@@ -134,6 +137,9 @@ impl<'a> Driver<'a> {
             self.hear(watcher);
             self.look_for_the_lost();
             self.look_whether_drained();
+            if let Some(decision) = self.undecided.take() {
+                self.decide(decision);
+            }
         }
     }
 
@@ -199,7 +205,11 @@ impl<'a> Driver<'a> {
         // `commit`: so it is as good as aborted.
         let holds =
             decided.or_else(|_| self.store.decision(self.generation).map(|found| found.unwrap_or(Decision::Abort)));
-        self.events.push_back(Event::Decided(holds.unwrap_or(Decision::Abort)));
+        match holds {
+            Ok(holds) => self.events.push_back(Event::Decided(holds)),
+            // Nobody knows. To guess could mean two owners, so it is asked again, for as long as it takes.
+            Err(_) => self.undecided = Some(decision),
+        }
     }
 
     fn place(&self, name: &str) -> Option<usize> {

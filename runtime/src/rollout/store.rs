@@ -212,18 +212,16 @@ impl Store {
         read(&self.intent_file(generation))
     }
 
-    /// The rollout that was begun last, if its account isn't there: nobody has brought it to an end.
+    /// The newest rollout that nobody has brought to an end: its account isn't there. One that leads to a plan before the
+    /// live one is over, whatever became of who led it.
     ///
     /// # Errors
     /// If the store can't be read.
     pub fn unfinished(&self) -> Result<Option<Intent>, StoreError> {
-        let newest = numbers(&self.directory.join("rollouts"))?.into_iter().max();
-        let Some(newest) = newest.filter(|newest| !self.account_file(*newest).exists()) else { return Ok(None) };
-        // What was started from nothing since has made an end of it.
-        if self.live()?.is_some_and(|live| live > newest) {
-            return Ok(None);
-        }
-        self.intent(newest)
+        let live = self.live()?.unwrap_or(0);
+        let mut begun = numbers(&self.directory.join("rollouts"))?;
+        begun.retain(|&generation| generation >= live && !self.account_file(generation).exists());
+        begun.into_iter().max().map_or(Ok(None), |newest| self.intent(newest))
     }
 
     /// Forgets all about generations before this one.
@@ -396,6 +394,25 @@ mod tests {
         assert_eq!(store.decide(2, Decision::Commit).unwrap(), Decision::Abort);
         assert_eq!(store.decision(2).unwrap(), Some(Decision::Abort));
         assert_eq!(store.decide(3, Decision::Commit).unwrap(), Decision::Commit);
+    }
+
+    #[test]
+    fn what_has_no_account_and_is_not_behind_the_live_plan_is_to_be_brought_to_an_end_the_newest_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let unfinished = || store.unfinished().unwrap().map(|intent| intent.to);
+        store.set_live(1).unwrap();
+        assert_eq!(unfinished(), None);
+        for (from, to) in [(1, 2), (2, 3)] {
+            store.put_intent(&Intent { from, to, parts: Vec::new(), is_rollback: to == 3 }).unwrap();
+        }
+        assert_eq!(unfinished(), Some(3), "the way back, first");
+        store.put_history(3, &0).unwrap();
+        assert_eq!(unfinished(), Some(2), "there was no way back: what it led back from is still held");
+        store.set_live(2).unwrap();
+        assert_eq!(unfinished(), Some(2), "it is live, and not all servers may have been released");
+        store.set_live(3).unwrap();
+        assert_eq!(unfinished(), None);
     }
 
     #[test]

@@ -393,8 +393,8 @@ impl Machine {
         let started =
             change.part(&process.name).is_some_and(|part| matches!(part.order, Order::Start | Order::Restart))
                 && process.installed == change.generation;
-        // A source may be done at once.
-        let is_done = process.role == Role::Source && ended.is_success();
+        // A source may be done at once. A portal is needed whatever happens: others have records for it in hand.
+        let is_done = (process.role == Role::Source && ended.is_success()) || process.role == Role::Portal;
         if !started || is_done || change.proved.contains(&index) {
             return false;
         }
