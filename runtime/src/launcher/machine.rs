@@ -186,6 +186,8 @@ pub struct Machine {
     generation: u64,
     change: Option<Change>,
     concluded: Option<(u64, StepName)>,
+    /// Every process is of a higher incarnation than this.
+    begins_behind: u64,
     #[serde(skip)]
     effects: Vec<Effect>,
 }
@@ -207,8 +209,19 @@ impl Machine {
             generation,
             change: None,
             concluded: None,
+            begins_behind: 0,
             effects: Vec::new(),
         }
+    }
+
+    /// The same for a server that was there before: the incarnations of its processes go on behind this one.
+    #[must_use]
+    pub fn behind(mut self, incarnation: u64) -> Self {
+        self.begins_behind = incarnation;
+        for process in &mut self.processes {
+            process.incarnation = incarnation;
+        }
+        self
     }
 
     /// The generation that is live here.

@@ -205,11 +205,12 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
         Taken::Held(holder) => return Err(LaunchError::Held { server: options.server.clone(), holder }),
     };
     let last_status = paths.last_status(&options.server);
+    let behind = if options.joining { last_incarnation(&last_status) } else { 0 };
     let _ = std::fs::remove_file(&last_status);
     let begun = match takeover::find(options, &places) {
         // Where this fails what runs is left as it is, for the next try or for `waldo down`.
         Some((kept, plan)) => Ok(go_on(options, kept, &plan, &paths)?),
-        None => begin(options, &plan, &server, &paths),
+        None => begin(options, &plan, &server, &paths, behind),
     };
     let outcome = begun.and_then(Driver::run).and_then(|status| {
         let said =
@@ -227,7 +228,21 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
     outcome.and(swept.map(drop))
 }
 
-fn begin(options: &Options, plan: &Plan, server: &ServerPlan, paths: &Paths) -> Result<Driver, LaunchError> {
+/// The highest incarnation on a server that has left and comes back; 0 if it is new. What others remember of its processes
+/// mustn't be taken for those that are started now.
+fn last_incarnation(last_status: &std::path::Path) -> u64 {
+    let said = std::fs::read(last_status).ok();
+    let status = said.and_then(|text| serde_json::from_slice::<crate::control::ServerStatus>(&text).ok());
+    status.and_then(|status| status.processes.iter().map(|process| process.incarnation).max()).unwrap_or(0)
+}
+
+fn begin(
+    options: &Options,
+    plan: &Plan,
+    server: &ServerPlan,
+    paths: &Paths,
+    behind: u64,
+) -> Result<Driver, LaunchError> {
     let places = paths.server(&options.server);
     clear_leftovers(&places, true).map_err(LaunchError::Leftovers)?;
     let installation = Installation {
@@ -239,7 +254,8 @@ fn begin(options: &Options, plan: &Plan, server: &ServerPlan, paths: &Paths) -> 
     };
     let pages = prepare::prepare(&installation, server)?;
     prepare::put_plan(&places, options.generation, plan)?;
-    let beginning = Beginning::fresh(options, plan, server, pages, &places);
+    let mut beginning = Beginning::fresh(options, plan, server, pages, &places);
+    beginning.machine = beginning.machine.behind(behind);
     Driver::new(options, plan, server, paths, beginning)
 }
 

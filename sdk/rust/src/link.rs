@@ -12,7 +12,9 @@
 //! that moves to another endpoint is reached over a socket of its own, which sends again all that is kept: the portal
 //! knows the sender by its name and the records by their numbers. The former socket is closed when everything that went
 //! through it has receipts: not before, as closing a DEALER with unread receipts resets its connection, and what the
-//! portal hadn't read yet would be lost. A link that no flow uses any more is closed in the same way.
+//! portal hadn't read yet would be lost. A link that no flow uses any more is closed in the same way. When it is used again
+//! later, the portal may be another one: its server was left out of the plan meanwhile, and nothing of it was kept. Such a
+//! portal asks for the first record, though what the link had sent before has receipts: then numbers begin again at 1.
 //!
 //! While `Open`: when receipts fail to come for `PATIENCE`, and then for twice as long each time, a batch without records
 //! asks for them; the portal answers with a receipt, or asks for all that is missing. It drops what it has already, by
@@ -30,7 +32,7 @@ use crate::{
     error::{Error, Result},
     page::{Kind as SlotKind, Page, Slot},
     socket,
-    wire::{Header, Kind, RecordRef},
+    wire::{self, Header, Kind, RecordRef},
 };
 
 /// How many bytes may be without a receipt.
@@ -101,6 +103,8 @@ pub struct Link {
     patient_since: Instant,
     patience: Duration,
     resent_all: Option<(u64, Instant)>,
+    /// Whether it is reached again after it was closed, and the portal hasn't shown yet whether it knows it.
+    reopened: bool,
 }
 
 /// The index of a flow within its link.
@@ -125,6 +129,7 @@ impl Link {
             patient_since: Instant::now(),
             patience: PATIENCE,
             resent_all: None,
+            reopened: false,
         })
     }
 
@@ -139,6 +144,7 @@ impl Link {
             return Ok(());
         }
         let socket = socket::to_portal(context, endpoint)?;
+        self.reopened = self.socket.is_none();
         endpoint.clone_into(&mut self.endpoint);
         if let Some(socket) = self.socket.replace(socket)
             && !self.kept.is_empty()
@@ -181,6 +187,7 @@ impl Link {
 
     /// Forgets which flows the wiring has; [`Link::add`] says it again.
     pub fn begin_rewiring(&mut self) {
+        self.close_what_is_done();
         for flow in &mut self.flows {
             flow.wanted = false;
         }
@@ -372,6 +379,7 @@ impl Link {
             return;
         }
         self.receipted = number;
+        self.reopened = false;
         self.patient_since = now;
         while let Some(kept) = self.kept.front() {
             if kept.first + u64::from(kept.count) - 1 > number {
@@ -384,6 +392,9 @@ impl Link {
     }
 
     fn resend(&mut self, number: u64, now: Instant) -> Result<()> {
+        if self.reopened && number < self.receipted {
+            self.begin_anew();
+        }
         self.receipt(number, now);
         // The portal asks once for each batch behind a gap: one answer is enough.
         if self.resent_all.is_some_and(|(from, at)| from == number && now.duration_since(at) < PATIENCE) {
@@ -392,6 +403,23 @@ impl Link {
         self.resent_all = Some((number, now));
         self.patient_since = now;
         self.kept.iter().try_for_each(|kept| self.send(&kept.message))
+    }
+
+    /// Numbers what is kept from 1 on. Nothing that was sent by the numbers before can be taken in for one of these: it
+    /// goes over the same connection, before them.
+    fn begin_anew(&mut self) {
+        let before = std::mem::take(&mut self.receipted);
+        self.reopened = false;
+        self.next_number -= before;
+        self.resent_all = None;
+        for flow in &mut self.flows {
+            flow.last = flow.last.saturating_sub(before);
+            flow.last_of_older = flow.last_of_older.saturating_sub(before);
+        }
+        for kept in &mut self.kept {
+            kept.first -= before;
+            wire::set_number_and_count(&mut kept.message, kept.first, kept.count);
+        }
     }
 
     fn closed(&mut self, flow: &str, accepted: u64) {

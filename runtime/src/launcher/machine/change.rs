@@ -232,7 +232,7 @@ impl Machine {
             .iter()
             .filter(|name| !known.contains(name.as_str()))
             .filter_map(|name| change.parts[name].plan.as_ref())
-            .map(|plan| Process { removed: true, ..Process::new(plan) })
+            .map(|plan| Process { removed: true, incarnation: self.begins_behind, ..Process::new(plan) })
             .collect();
         self.processes.extend(new);
     }
