@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use waldo_compiler::plan::Plan;
 use waldo_runtime::{
-    cluster,
+    cluster::{self, LauncherSeen},
     control::{Condition, KeptLimits, ProcessStatus, ServerStatus, Stand},
     launcher::{Role, read_plan},
     ledger,
@@ -91,11 +91,11 @@ struct Edge {
 /// Shows it. That nothing runs is no error.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Located { plan, paths } = arguments.target.locate()?;
-    let statuses: Vec<ServerStatus> =
-        cluster::connect(&paths).iter_mut().filter_map(|client| client.status().ok()).collect();
+    let (launchers, statuses): (Vec<LauncherSeen>, Vec<ServerStatus>) =
+        cluster::survey(&paths).into_iter().map(|seen| (seen.launcher, seen.status)).unzip();
     // What was compiled last needn't be what runs.
     let plan = read_plan(&paths.live_plan()).ok().filter(|_| !statuses.is_empty()).unwrap_or(plan);
-    let report = report(&plan, &statuses, &paths);
+    let report = report(&plan, &statuses, &launchers, &paths);
     if arguments.json {
         let text = serde_json::to_string(&report).map_err(|error| Failure::new(error.to_string()))?;
         println!("{text}");
@@ -105,9 +105,15 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus], paths: &Paths) -> Report<'a> {
-    let mut servers: BTreeMap<&str, Server> =
-        statuses.iter().map(|status| (status.server.as_str(), server(plan, status))).collect();
+fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus], launchers: &[LauncherSeen], paths: &Paths) -> Report<'a> {
+    let seen = statuses.iter().zip(launchers);
+    let mut servers: BTreeMap<&str, Server> = seen
+        .map(|(status, &launcher)| {
+            let server = server(plan, status);
+            let state = without(launcher).unwrap_or(server.state);
+            (status.server.as_str(), Server { state, ..server })
+        })
+        .collect();
     if !statuses.is_empty() {
         for (name, of_plan) in &plan.servers {
             // A drained server has nothing for a launcher to look after.
@@ -121,8 +127,10 @@ fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus], paths: &Paths) -> Re
     // The one that is least far along speaks for all.
     let least = statuses.iter().map(|status| status.phase).min();
     let gates = || statuses.iter().flat_map(|status| &status.processes);
+    let amiss = launchers.iter().copied().filter(|&launcher| launcher != LauncherSeen::Answers).max();
     let state = match least {
         None => "stopped",
+        Some(_) if amiss.is_some() => amiss.and_then(without).unwrap_or_default(),
         Some(Stand::Flowing) if rollout.is_some() => "rolling out",
         Some(Stand::Flowing) if statuses.iter().any(|status| status.generation != statuses[0].generation) => {
             "mixed plans"
@@ -138,6 +146,16 @@ fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus], paths: &Paths) -> Re
         state,
         rollout,
         servers,
+    }
+}
+
+/// What a launcher that doesn't answer makes of a server.
+fn without(launcher: LauncherSeen) -> Option<&'static str> {
+    match launcher {
+        LauncherSeen::Answers => None,
+        LauncherSeen::Silent => Some("launcher doesn't answer"),
+        LauncherSeen::DeadWithAll => Some("no launcher, nothing runs"),
+        LauncherSeen::Dead => Some("running, no launcher"),
     }
 }
 
@@ -252,6 +270,9 @@ fn print(report: &Report) {
     println!("{}/{}: {}{plan}", report.topology, report.namespace, report.state);
     for line in report.rollout.iter().flat_map(Rollout::lines) {
         println!("{line}");
+    }
+    for (name, server) in report.servers.iter().filter(|(_, server)| server.state.contains("launcher")) {
+        println!("{name}: {}", server.state);
     }
     if report.servers.is_empty() {
         return;

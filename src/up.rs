@@ -11,7 +11,7 @@ use waldo_compiler::plan::{Plan, ProcessPlan};
 use waldo_runtime::{
     cluster::{self, Cluster, neighbours, outlook::Trouble, preflight},
     control::{Holder, ServerStatus},
-    launcher::{Limits, last_lines},
+    launcher::{Kept, Limits, last_lines},
     ledger::{self, When},
     paths::{self, Paths},
     rollout::Store,
@@ -226,14 +226,17 @@ fn is_ours_alone(paths: &Paths, plan: &Plan) -> Result<(), Failure> {
 fn clear_the_way(paths: &Paths, plan: &Plan, progress: &mut Progress) -> Result<(), Failure> {
     let name = format!("{}/{}", plan.topology, plan.namespace);
     let failed = |error: String| Failure::new(format!("cannot clear what an earlier run of {name} left: {error}"));
+    let revived = revive_detached(paths)?;
     for mut client in cluster::connect(paths) {
         if let Ok(status) = client.status()
             && !status.attached
         {
-            let failure = Failure::new(format!(
-                "{name} runs already, detached (launcher of {}: process {})",
-                status.server, status.pid
-            ));
+            let mut what =
+                format!("{name} runs already, detached (launcher of {}: process {})", status.server, status.pid);
+            if !revived.is_empty() {
+                what += &format!("; launchers had died and were started again: {}", revived.join(", "));
+            }
+            let failure = Failure::new(what);
             let hint = "`waldo status` shows it, `waldo down` ends it";
             return Err(namesake(paths).unwrap_or_else(|| failure.hint(hint)).exit(Exit::Locked));
         }
@@ -243,6 +246,19 @@ fn clear_the_way(paths: &Paths, plan: &Plan, progress: &mut Progress) -> Result<
         progress.say(&format!("ended what an earlier run of {name} had left running"));
     }
     Ok(())
+}
+
+/// Starts launchers for the servers of a detached namespace whose own have died while their processes go on. Answers which.
+fn revive_detached(paths: &Paths) -> Result<Vec<String>, Failure> {
+    let mut revived = Vec::new();
+    for server in paths.servers_running() {
+        let is_detached = |kept: &Kept| !kept.attached && cluster::lives(&paths.server(&server), kept);
+        if cluster::left(paths, &server).as_ref().is_some_and(is_detached) {
+            cluster::take_over(paths, &server).map_err(|error| Failure::new(error.to_string()))?;
+            revived.push(server);
+        }
+    }
+    Ok(revived)
 }
 
 fn lead(arguments: &Arguments, ready: &Ready, signals: Signals, progress: &mut Progress) -> Result<Ended, Failure> {

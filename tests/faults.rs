@@ -78,24 +78,6 @@ fn a_portal_killed_in_the_middle_ends_the_run_with_its_loss_accounted_for() {
 }
 
 #[test]
-fn a_killed_launcher_ends_the_run_with_an_error_and_nothing_left() {
-    let playground = Playground::copy_of("debian");
-    let running = disturbed(&playground);
-    let here = playground.path().join("run").display().to_string();
-    let launcher = fs::read_dir("/proc").expect("/proc").flatten().find_map(|entry| {
-        let words = String::from_utf8(fs::read(entry.path().join("cmdline")).ok()?).ok()?;
-        let ours =
-            fs::read(entry.path().join("environ")).is_ok_and(|text| String::from_utf8_lossy(&text).contains(&here));
-        (ours && words.contains("__launch") && words.contains("\0s2\0"))
-            .then(|| entry.file_name().to_str()?.parse().ok())?
-    });
-    kill(Pid::from_raw(launcher.expect("the launcher of s2")), Signal::SIGKILL).expect("it runs");
-    let outcome = running.end().code(1);
-    assert!(outcome.stderr.contains("the launcher of s2 has ended (signal: 9"), "{}", outcome.stderr);
-    playground.assert_nothing_left();
-}
-
-#[test]
 fn a_killed_up_leaves_nothing_behind_that_the_next_up_minds() {
     let playground = Playground::copy_of("debian");
     let running = disturbed(&playground);
@@ -134,7 +116,7 @@ stages:
     for launcher in running("__launch") {
         kill(Pid::from_raw(launcher), Signal::SIGKILL).expect("it runs");
     }
-    let down = playground.run(playground.waldo(&["down"])).code(0);
+    let down = playground.run(playground.waldo(&["down", "--now"])).code(0);
     assert!(down.stdout.contains("cleared what a launcher that is gone had left of here"), "{}", down.stdout);
     playground.assert_nothing_left();
 }

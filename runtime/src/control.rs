@@ -213,6 +213,8 @@ pub enum Condition {
     GivenUp,
     /// It has left, as it was asked to.
     Stopped,
+    /// It has ended, and there is no launcher to decide what becomes of it.
+    Ended,
 }
 
 impl fmt::Display for Condition {
@@ -226,6 +228,7 @@ impl fmt::Display for Condition {
             Self::Finished => "finished",
             Self::GivenUp => "given up",
             Self::Stopped => "stopped",
+            Self::Ended => "ended",
         })
     }
 }

@@ -137,6 +137,12 @@ impl Paths {
         &self.root
     }
 
+    /// The directory of all run directories.
+    pub fn run_root(&self) -> &Path {
+        // Two levels up, by how it was made.
+        self.run.parent().and_then(Path::parent).unwrap_or(&self.run)
+    }
+
     /// The namespace's run directory.
     pub fn run(&self) -> &Path {
         &self.run

@@ -103,7 +103,7 @@ fn trouble(process: &ProcessStatus) -> Option<String> {
         Condition::GivenUp => Some(format!("it was given up{ended}")),
         Condition::BackingOff => Some(format!("it has ended, and will be started again after a pause{ended}")),
         Condition::Stopped | Condition::Leaving => Some("it has been asked to leave".to_owned()),
-        Condition::Waiting | Condition::Starting | Condition::Ready | Condition::Finished => None,
+        Condition::Waiting | Condition::Starting | Condition::Ready | Condition::Finished | Condition::Ended => None,
     }
 }
 

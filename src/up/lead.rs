@@ -303,6 +303,9 @@ impl<'a> Lead<'a> {
         self.asked = Some(now);
         self.last = self.cluster.status()?;
         self.answer_took = now.elapsed();
+        for server in self.cluster.take_news() {
+            self.progress.say(&format!("the launcher of {server} had died; another one has taken over"));
+        }
         self.progress.observe(&self.last);
         Ok(())
     }
@@ -360,7 +363,7 @@ impl<'a> Lead<'a> {
         {
             return Err(error);
         }
-        self.wait_for(patience, |lead| Ok(lead.cluster.has_ended()))?;
+        self.wait_for(patience, |lead| lead.cluster.has_stopped())?;
         self.begin_phase("end");
         Ok(last)
     }

@@ -4,33 +4,36 @@ mod farewell;
 pub mod neighbours;
 pub mod outlook;
 pub mod preflight;
+mod revive;
 mod running;
+mod survey;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    process::{Child, Command as Program, ExitStatus, Stdio},
+    process::{Child, ExitStatus},
     time::{Duration, Instant},
 };
 
 use waldo_compiler::plan::Plan;
 
 pub use farewell::{Failed, last_status, write_off};
+use revive::{Revivals, Starting};
+pub use revive::{left, lives, revive, take_over};
 pub use running::{EndError, Ended, connect, end, is_running, stop_takes};
+
+pub use survey::{Launcher as LauncherSeen, Seen, survey};
 
 use crate::{
     control::{Answer, Client, Command, ServerStatus, Stand, Unanswered},
     idle::Verdict,
-    launcher::{self, last_lines},
+    launcher::{self, Options, last_lines},
     paths::Paths,
-    rollout::Store,
     sys::process,
 };
 
-/// How long a launcher may take until it listens.
-const LISTENS: Duration = Duration::from_secs(20);
-/// How long a launcher may take to answer.
-const ANSWERS: Duration = Duration::from_secs(20);
+/// How long what is left at the end may take to be gone.
+const SWEEP: Duration = Duration::from_secs(5);
 /// How often to look while waiting for a launcher.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// How many lines of a launcher's log an error shows.
@@ -58,9 +61,15 @@ pub enum ClusterError {
         said: Vec<String>,
     },
     /// A launcher doesn't listen.
-    #[error("the launcher of {server} doesn't listen after {} s", LISTENS.as_secs())]
+    #[error("the launcher of {server} doesn't listen after {} s", revive::LISTENS.as_secs())]
     Deaf {
         /// Of which server.
+        server: String,
+    },
+    /// There is neither a launcher nor anything that one has left.
+    #[error("nothing runs on {server} that a launcher could take over")]
+    Nothing {
+        /// On which server.
         server: String,
     },
     /// A launcher doesn't answer as it should.
@@ -80,6 +89,10 @@ impl ClusterError {
 pub struct Cluster {
     paths: Paths,
     launchers: Vec<Launcher>,
+    /// The servers whose launchers have died and been followed by others, as far as nobody has asked.
+    news: Vec<String>,
+    /// Whether processes have fallen to us whose launcher has died.
+    has_orphans: bool,
 }
 
 #[derive(Debug)]
@@ -91,6 +104,7 @@ struct Launcher {
     client: Client,
     log: PathBuf,
     log_from: u64,
+    revivals: Revivals,
 }
 
 impl Cluster {
@@ -101,11 +115,22 @@ impl Cluster {
     pub fn start(plan_file: &Path, plan: &Plan, paths: &Paths, generation: u64) -> Result<Self, ClusterError> {
         // What launchers leave when they are killed falls to us, and can be reaped.
         let _ = process::become_subreaper();
-        let mut cluster = Self { paths: paths.clone(), launchers: Vec::new() };
+        let mut cluster = Self { paths: paths.clone(), launchers: Vec::new(), news: Vec::new(), has_orphans: false };
         let mut starting = Vec::new();
         let mut failed = None;
         for server in plan.servers.keys() {
-            match spawn(plan_file, server, paths, generation) {
+            let options = Options {
+                plan: plan_file.to_owned(),
+                server: server.clone(),
+                root: paths.root().to_owned(),
+                run_root: paths.run_root().to_owned(),
+                generation,
+                kept: None,
+                alone: false,
+                joining: false,
+                attached: true,
+            };
+            match revive::spawn(&options, &paths.server(server)) {
                 Ok(launcher) => starting.push(launcher),
                 Err(error) => {
                     failed = Some(error);
@@ -115,9 +140,9 @@ impl Cluster {
         }
         for mut launcher in starting {
             if failed.is_none() {
-                match launcher.connect(paths, generation) {
+                match launcher.connect(paths) {
                     Ok(client) => {
-                        cluster.launchers.push(launcher.connected(client));
+                        cluster.launchers.push(Launcher::new(launcher, client));
                         continue;
                     }
                     Err(error) => failed = Some(error),
@@ -198,16 +223,82 @@ impl Cluster {
         command: impl Fn(usize) -> Command,
         understand: impl Fn(&Client, Answer) -> Result<T, Unanswered>,
     ) -> Result<Vec<T>, ClusterError> {
-        let asked =
-            self.launchers.iter_mut().enumerate().try_for_each(|(place, launcher)| launcher.client.ask(command(place)));
-        let answers = asked.and_then(|()| {
-            let answers = self.launchers.iter_mut().map(|launcher| {
-                let answer = launcher.client.answer()?;
-                understand(&launcher.client, answer)
-            });
-            answers.collect::<Result<Vec<T>, _>>()
+        self.reap_orphans();
+        loop {
+            match self.call_once(&command, &understand) {
+                Ok(answers) => return Ok(answers),
+                // Whoever takes over is asked again: what a launcher is told twice it does once.
+                Err(error) => match self.died() {
+                    Some(died) => self.follow_up(died)?,
+                    None => return Err(ClusterError::Unanswered(error)),
+                },
+            }
+        }
+    }
+
+    fn call_once<T>(
+        &mut self,
+        command: &impl Fn(usize) -> Command,
+        understand: &impl Fn(&Client, Answer) -> Result<T, Unanswered>,
+    ) -> Result<Vec<T>, Unanswered> {
+        for (place, launcher) in self.launchers.iter_mut().enumerate() {
+            launcher.client.ask(command(place))?;
+        }
+        let answers = self.launchers.iter_mut().map(|launcher| {
+            let answer = launcher.client.answer()?;
+            understand(&launcher.client, answer)
         });
-        answers.map_err(|error| self.died().unwrap_or(ClusterError::Unanswered(error)))
+        answers.collect()
+    }
+
+    /// Lets other launchers follow those that have been killed, if there may be more of them; `died` is what there is to say
+    /// if not. All are connected anew, as nobody knows who has been asked for what.
+    fn follow_up(&mut self, died: ClusterError) -> Result<(), ClusterError> {
+        if died.is_orderly() || !self.replace_the_dead()? {
+            return Err(died);
+        }
+        for launcher in &mut self.launchers {
+            launcher.client = revive::connected(&launcher.server, &self.paths.server(&launcher.server))?;
+        }
+        Ok(())
+    }
+
+    /// Starts another launcher for each server whose launcher has been killed. Answers whether there was any, and all could be.
+    fn replace_the_dead(&mut self) -> Result<bool, ClusterError> {
+        let mut replaced = false;
+        for launcher in &mut self.launchers {
+            let was_killed = launcher.has_ended() && !launcher.ended.is_some_and(|status| status.success());
+            if !was_killed {
+                continue;
+            }
+            let Some(left) = left(&self.paths, &launcher.server) else { return Ok(false) };
+            if !launcher.revivals.allow(Instant::now()) {
+                return Ok(false);
+            }
+            self.has_orphans = true;
+            let mut next = revive::spawn(&left.options(true), &self.paths.server(&launcher.server))?;
+            launcher.client = next.connect(&self.paths)?;
+            (launcher.child, launcher.ended) = (next.child, None);
+            self.news.push(launcher.server.clone());
+            replaced = true;
+        }
+        Ok(replaced)
+    }
+
+    /// The servers whose launchers have died and been followed by others since the last time.
+    pub fn take_news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// What a launcher leaves that is killed falls to us: nobody else takes notice of its end.
+    fn reap_orphans(&mut self) {
+        if !self.has_orphans {
+            return;
+        }
+        let launchers: Vec<i32> = self.launchers.iter().map(|launcher| launcher.child.id().cast_signed()).collect();
+        for pid in process::own_children().into_iter().filter(|pid| !launchers.contains(pid)) {
+            let _ = process::reap(pid);
+        }
     }
 
     /// The error for a launcher that has ended, if one has; waits a moment for it, for it has just broken off.
@@ -227,6 +318,16 @@ impl Cluster {
             }
             std::thread::sleep(LOOK_AGAIN);
         }
+    }
+
+    /// Whether all launchers have ended as they should. One that is killed while it stops is followed by another.
+    ///
+    /// # Errors
+    /// If no other can follow.
+    pub fn has_stopped(&mut self) -> Result<bool, ClusterError> {
+        self.reap_orphans();
+        self.replace_the_dead()?;
+        Ok(self.has_ended())
     }
 
     /// Whether all launchers have ended.
@@ -267,7 +368,12 @@ impl Cluster {
             let _ = fs::remove_dir(&places.run);
         }
         self.launchers.clear();
-        // Orphans of killed launchers have fallen to us.
+        // Orphans of killed launchers have fallen to us, also those that nobody could know by their environment.
+        if self.has_orphans
+            && let Err(pids) = process::end_descendants(SWEEP)
+        {
+            left.extend(pids);
+        }
         while let Some(pid) = process::ended_child() {
             if process::reap(pid).is_none() {
                 break;
@@ -277,110 +383,12 @@ impl Cluster {
     }
 }
 
-/// Starts a launcher for a server that has none, to go on by itself: with the plan that is live, which needn't have the server
-/// if a rollout is about to bring it in. Doesn't wait until it listens.
-///
-/// # Errors
-/// If it can't be started.
-pub fn revive(paths: &Paths, store: &Store, server: &str) -> Result<(), ClusterError> {
-    if running::is_running(paths, server).is_ok_and(|holder| holder.is_some()) {
-        return Ok(());
-    }
-    let not_started = |why: io::Error| ClusterError::NotStarted { server: server.to_owned(), why };
-    let generation = store
-        .live()
-        .map_err(|error| not_started(io::Error::other(error)))?
-        .ok_or_else(|| not_started(io::Error::other("no plan is live")))?;
-    let places = paths.server(server);
-    let start = || {
-        fs::create_dir_all(places.logs())?;
-        let log = fs::OpenOptions::new().create(true).append(true).open(places.log("launcher"))?;
-        let mut command = Program::new(std::env::current_exe()?);
-        command
-            .args(["__launch", "--joining", "--server", server, "--generation", &generation.to_string(), "--plan"])
-            .arg(store.plan_file(generation))
-            .arg("--root")
-            .arg(paths.root())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        command.spawn()
-    };
-    start().map(drop).map_err(not_started)
-}
-
-/// A launcher that has been started and isn't connected yet.
-struct Starting {
-    server: String,
-    child: Child,
-    log: PathBuf,
-    log_from: u64,
-}
-
-fn spawn(plan_file: &Path, server: &str, paths: &Paths, generation: u64) -> Result<Starting, ClusterError> {
-    let places = paths.server(server);
-    let log = places.log("launcher");
-    let start = || {
-        fs::create_dir_all(places.logs())?;
-        let file = fs::OpenOptions::new().create(true).append(true).open(&log)?;
-        let log_from = file.metadata()?.len();
-        let mut command = Program::new(std::env::current_exe()?);
-        command
-            .args(["__launch", "--attached", "--server", server, "--generation", &generation.to_string(), "--plan"])
-            .arg(plan_file)
-            .arg("--root")
-            .arg(paths.root())
-            .stdin(Stdio::piped())
-            .stdout(file.try_clone()?)
-            .stderr(file);
-        Ok((command.spawn()?, log_from))
-    };
-    let (child, log_from) =
-        start().map_err(|why: io::Error| ClusterError::NotStarted { server: server.to_owned(), why })?;
-    Ok(Starting { server: server.to_owned(), child, log, log_from })
-}
-
-impl Starting {
-    fn connect(&mut self, paths: &Paths, generation: u64) -> Result<Client, ClusterError> {
-        let socket = paths.server(&self.server).commands();
-        let until = Instant::now() + LISTENS;
-        loop {
-            let ended = self.child.try_wait().ok().flatten();
-            if let Some(status) = ended {
-                let said = last_lines(&self.log, self.log_from, SHOWN);
-                return Err(ClusterError::Died { server: self.server.clone(), status, said });
-            }
-            // A socket that an earlier launcher left is cleared before this one listens; nobody answers there.
-            if let Ok(mut client) = Client::connect(&self.server, &socket, Some(generation), ANSWERS)
-                && client.status().is_ok()
-            {
-                return Ok(client);
-            }
-            if Instant::now() > until {
-                return Err(ClusterError::Deaf { server: self.server.clone() });
-            }
-            std::thread::sleep(LOOK_AGAIN);
-        }
-    }
-
-    fn connected(self, client: Client) -> Launcher {
-        let Self { server, child, log, log_from } = self;
-        Launcher { server, child, ended: None, client, log, log_from }
-    }
-
-    /// Ends a launcher that isn't connected: it stops when its stdin closes.
-    fn end(mut self) {
-        drop(self.child.stdin.take());
-        let until = Instant::now() + Duration::from_secs(5);
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
-            std::thread::sleep(LOOK_AGAIN);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Launcher {
+    fn new(started: Starting, client: Client) -> Self {
+        let Starting { server, child, log, log_from } = started;
+        Self { server, child, ended: None, client, log, log_from, revivals: Revivals::default() }
+    }
+
     fn has_ended(&mut self) -> bool {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().ok().flatten();

@@ -8,6 +8,7 @@ use std::{
 use nix::sys::signal::Signal;
 use waldo_compiler::plan::Plan;
 
+use super::revive;
 use crate::{
     control::{Client, Command, Holder},
     launcher::clear_leftovers,
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// How long a launcher may take to answer.
-const ANSWERS: Duration = Duration::from_secs(5);
+pub const ANSWERS: Duration = Duration::from_secs(5);
 /// How long a launcher that was told to kill may take to be gone.
 const KILLS: Duration = Duration::from_secs(10);
 /// What a clean stop takes beside [`stop_takes`]'s graces: gates, killing, and the portals' farewell.
@@ -95,6 +96,9 @@ pub fn end(paths: &Paths, now: bool, patience: Duration) -> Result<Ended, EndErr
     let servers = paths.servers_running();
     let mut asked = Vec::new();
     for server in &servers {
+        if !now {
+            let_another_take_over(paths, server);
+        }
         if is_running(paths, server)?.is_some() {
             asked.push((server, tell_to_stop(paths, server, now)));
         }
@@ -129,6 +133,18 @@ pub fn end(paths: &Paths, now: bool, patience: Duration) -> Result<Ended, EndErr
         }
     }
     Ok(ended)
+}
+
+/// A launcher that has died is followed by one that can stop what it left as it should: stages work off what is there, and
+/// portals keep what they hold. Where that can't be done, what is left is killed.
+fn let_another_take_over(paths: &Paths, server: &str) {
+    let places = paths.server(server);
+    let Some(kept) = revive::left(paths, server).filter(|kept| revive::lives(&places, kept)) else { return };
+    if revive::is_led(paths, &kept) {
+        let _ = revive::connected(server, &places);
+    } else {
+        let _ = revive::take_over(paths, server);
+    }
 }
 
 /// Answers whether the launcher took the message; one that didn't is killed later.

@@ -36,11 +36,11 @@ use super::{
     owners,
     pause::Paused,
     spawn::Spawner,
-    state::{Ended, Moment, Phase, Process, ProcessIndex, State},
-    takeover,
+    state::{Ended, Moment, Phase, ProcessIndex, State},
+    status, takeover,
 };
 use crate::{
-    control::{Answer, Command, ProcessStatus, Request, ServerStatus, Stand},
+    control::{Answer, Command, Request, ServerStatus, Stand},
     idle::{Pages, Scope},
     paths::{Paths, ServerPaths},
     rollout::Stage,
@@ -714,32 +714,11 @@ impl Driver {
                 .zip(&self.pages)
                 .zip(&self.log_from)
                 .zip(&self.plans)
-                .map(|(((process, page), &log_from), plan)| self.process_status(process, plan, page, log_from))
+                .map(|(((process, page), &log_from), plan)| {
+                    let limits = self.spawner.limits().kept(plan);
+                    status::of_process(process, page, &self.places, limits, log_from, self.now())
+                })
                 .collect(),
-        }
-    }
-
-    fn process_status(&self, process: &Process, plan: &ProcessPlan, page: &Page, log_from: u64) -> ProcessStatus {
-        ProcessStatus {
-            name: process.name.clone(),
-            stage: process.stage.clone(),
-            role: process.role,
-            state: process.condition(),
-            detail: process.detail(),
-            limits: self.spawner.limits().kept(plan),
-            pid: process.pid(),
-            incarnation: process.incarnation,
-            restarts: process.restarts(),
-            failures: process.failures,
-            ended: process.ended.clone(),
-            gate_closed: process.gate_closed,
-            gated_for: process.gate_closed.then(|| self.now().saturating_sub(process.gated_at)),
-            paused: process.paused,
-            finish_done: process.finish == super::Finish::Done,
-            entries: page.entries(),
-            removed: process.removed,
-            log: self.places.log(&process.name),
-            log_from,
         }
     }
 }

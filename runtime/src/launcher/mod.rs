@@ -17,6 +17,7 @@ mod prepare;
 mod rollout;
 mod spawn;
 mod state;
+mod status;
 mod takeover;
 
 use std::{io, path::PathBuf, time::Duration};
@@ -31,6 +32,7 @@ pub use machine::{Effect, Event, Machine};
 pub use pause::Paused;
 pub use spawn::resolve_program;
 pub use state::{Ended, Finish, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
+pub use status::unlaunched;
 
 use self::{
     driver::{Beginning, Driver},

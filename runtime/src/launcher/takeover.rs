@@ -58,14 +58,14 @@ pub fn take_over(mut kept: Kept, server: &ServerPlan, places: &ServerPaths) -> R
         plans.push(own.cloned().ok_or_else(|| LaunchError::Forgotten(name.clone()))?);
         let path = places.page(&name);
         let page = Page::open(&path).map_err(LaunchError::io(format!("open the counters page {}", path.display())))?;
-        let watched = found_alive(places, &name, page.incarnation()).map(Watched::open).transpose();
+        let (found, news) = look(process, &page, places, now);
+        let watched = found.map(Watched::open).transpose();
         let watched = watched.map_err(LaunchError::io(format!("watch {name}")))?.flatten();
-        let found = Found {
-            incarnation: page.incarnation(),
-            pid: watched.as_ref().map(|watched| watched.identity.pid),
-            exited: page.exit_status(page.incarnation()),
-        };
-        let news = find_again(process, found, now);
+        // It has ended just now.
+        let news = news.or_else(|| {
+            let has_ended = found.is_some() && watched.is_none();
+            has_ended.then(|| how_it_ended(&page, page.incarnation()))
+        });
         process.gate_closed = page.gate_closed();
         process.heartbeat = (page.heartbeat(), now);
         if news.is_some() {
@@ -76,6 +76,23 @@ pub fn take_over(mut kept: Kept, server: &ServerPlan, places: &ServerPaths) -> R
         pages.push(page);
     }
     Ok(Left { kept, plans, pages, living, ended })
+}
+
+/// Looks for a process, and sets right what the other launcher kept of it. Answers who it is, if it lives, and how it ended, if
+/// that is news.
+pub fn look(
+    process: &mut Process,
+    page: &Page,
+    places: &ServerPaths,
+    now: Moment,
+) -> (Option<Identity>, Option<Ended>) {
+    let living = found_alive(places, &process.name, page.incarnation());
+    let found = Found {
+        incarnation: page.incarnation(),
+        pid: living.map(|living| living.pid),
+        exited: page.exit_status(page.incarnation()),
+    };
+    (living, find_again(process, found, now))
 }
 
 /// How a process ended that wasn't this launcher's child.

@@ -5,12 +5,16 @@ use std::{
     io::{self, Read, Seek, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Tries before giving up on a lock file that others keep replacing.
 const TRIES: u32 = 100;
+/// How often, and how long each time, a lock that is held is waited for: [`holder`] holds it for a moment.
+const LOOKS: u32 = 5;
+const LOOK: Duration = Duration::from_millis(2);
 
 /// A held lock; let go when dropped, or when the process ends in whatever way.
 #[derive(Debug)]
@@ -29,15 +33,22 @@ pub enum Taken<T> {
 }
 
 impl Lock {
-    /// Takes the lock if it is free and writes into it who holds it. Never waits.
+    /// Takes the lock if it is free and writes into it who holds it. Waits no longer than somebody who only looks who that
+    /// is may take.
     ///
     /// # Errors
     /// If the file can't be made, locked or written.
     pub fn take<T: Serialize + DeserializeOwned>(path: &Path, holder: &T) -> io::Result<Taken<T>> {
+        let mut looked_at = 0;
         for _ in 0..TRIES {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
             match file.try_lock() {
                 Ok(()) => {}
+                Err(TryLockError::WouldBlock) if looked_at < LOOKS => {
+                    looked_at += 1;
+                    std::thread::sleep(LOOK);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => return Ok(Taken::Held(read_holder(&file))),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
