@@ -28,7 +28,7 @@ pub use kept::{Kept, Recorded};
 pub use leftovers::{Leftovers, clear as clear_leftovers};
 pub use limits::Limits;
 pub use logs::last_lines;
-pub use machine::{Effect, Event, Machine};
+pub use machine::{Effect, Event, Machine, change};
 pub use pause::Paused;
 pub use spawn::resolve_program;
 pub use state::{Ended, Finish, Overdue, Phase, Process, ProcessIndex, Role, State, Step};

@@ -19,7 +19,7 @@ use crate::{
         kept::KeptRollout,
         machine::{
             Event,
-            change::{Change, Order},
+            change::{Asked, Change, Order},
         },
         prepare::{self, Installation},
         read_plan, rollout,
@@ -118,13 +118,16 @@ impl Driver {
         let of = |state| {
             Answer::Progress(Some(Progress { generation, step: name, state, paused: 0, held: BTreeMap::new() }))
         };
-        let refused = |why| of(Stage::Failed(Failure::Other(why)));
-        let change = self.machine.change();
-        let is_ours = change.is_some_and(|change| change.generation == generation);
+        if let Asked::Known(stage) = self.machine.asked(generation, name) {
+            return match self.progress() {
+                // How it went besides is known, too.
+                Some(over) if self.machine.change().is_none() && over.generation == generation && stage == Stage::Done => {
+                    Answer::Progress(Some(Progress { step: name, ..over }))
+                }
+                _ => of(stage),
+            };
+        }
         if let Step::Prepare { plan, digest, rebuilt } = step {
-            if is_ours {
-                return of(Stage::Done);
-            }
             return match self.prepare_rollout(generation, &plan, &digest, rebuilt.into_iter().collect()) {
                 Ok(change) => {
                     self.note(&format!("rollout to plan {generation}: prepared"));
@@ -133,32 +136,9 @@ impl Driver {
                 }
                 Err(why) => {
                     self.note(&format!("rollout to plan {generation}: {why}"));
-                    refused(why)
+                    of(Stage::Failed(Failure::Other(why)))
                 }
             };
-        }
-        let Some(change) = change.filter(|_| is_ours) else {
-            let concluded = self.progress().filter(|progress| progress.generation == generation);
-            return match concluded {
-                Some(aborted) if aborted.step == StepName::Abort && name != StepName::Abort => {
-                    refused("it has been given up".to_owned())
-                }
-                Some(released) if name == StepName::Abort && released.step != StepName::Abort => {
-                    refused("it has been decided, and is over".to_owned())
-                }
-                Some(progress) => Answer::Progress(Some(Progress { step: name, ..progress })),
-                None if name == StepName::Abort => of(Stage::Done),
-                // Long done: another deployer goes on for one that has seen it.
-                None if generation <= self.machine.generation() => of(Stage::Done),
-                None => refused(format!("it knows of no rollout to plan {generation}")),
-            };
-        };
-        if name == StepName::Abort && change.is_decided() {
-            return refused("it has been decided: the rollout goes on".to_owned());
-        }
-        // From a deployer that has slept, or goes on for another: no step is taken twice, and none back.
-        if name < change.step() {
-            return of(change.came_to(name));
         }
         self.take_step(generation, name, step);
         Answer::Progress(self.progress())
@@ -206,10 +186,6 @@ impl Driver {
     ) -> Result<Change, String> {
         if self.machine.phase() != Phase::Flowing && !self.plans.is_empty() {
             return Err("not everything has been started yet, or it is being stopped".to_owned());
-        }
-        let live = self.machine.change().map_or(self.machine.generation(), |change| change.generation);
-        if generation <= live {
-            return Err(format!("plan {live} is live already, or about to be"));
         }
         // What failed after its decision is what this one leads back from.
         if self.machine.change().is_some_and(Change::is_decided) {

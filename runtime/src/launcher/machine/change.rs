@@ -115,7 +115,48 @@ impl Change {
     }
 }
 
+/// What is to be done about a step that a deployer asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// It is to be taken.
+    Take,
+    /// Nothing: how it stands is known.
+    Known(Stage),
+}
+
 impl Machine {
+    /// What is to be done about a step of a rollout to this generation. The question may be late, or asked for the second
+    /// time: by a deployer that has slept, or by one that goes on for another. No step is taken twice, and none back.
+    pub fn asked(&self, generation: u64, step: StepName) -> Asked {
+        let refused = |why: String| Asked::Known(Stage::Failed(Failure::Other(why)));
+        let done = Asked::Known(Stage::Done);
+        if let Some(change) = self.change.as_ref().filter(|change| change.generation == generation) {
+            return match step {
+                StepName::Prepare => done,
+                StepName::Abort if change.is_decided() => refused("it has been decided: the rollout goes on".to_owned()),
+                _ if step < change.step => Asked::Known(change.came_to(step)),
+                _ => Asked::Take,
+            };
+        }
+        let concluded = self.concluded.filter(|(concluded, _)| *concluded == generation).map(|(_, step)| step);
+        match (concluded, step) {
+            (Some(StepName::Abort), StepName::Abort) => done,
+            (Some(StepName::Abort), _) => refused("it has been given up".to_owned()),
+            (Some(_), StepName::Abort) => refused("it has been decided, and is over".to_owned()),
+            (Some(_), _) | (None, StepName::Abort) => done,
+            (None, StepName::Prepare) => {
+                let live = self.change.as_ref().map_or(self.generation, |change| change.generation);
+                if generation > live {
+                    return Asked::Take;
+                }
+                refused(format!("plan {live} is live already, or about to be"))
+            }
+            // Long done: another deployer goes on for one that has seen it.
+            (None, _) if generation <= self.generation => done,
+            (None, _) => refused(format!("it knows of no rollout to plan {generation}")),
+        }
+    }
+
     /// The rollout that is under way.
     pub fn change(&self) -> Option<&Change> {
         self.change.as_ref()
