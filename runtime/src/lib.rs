@@ -9,6 +9,7 @@ pub mod launcher;
 pub mod ledger;
 pub mod paths;
 pub mod portal;
+pub mod programs;
 pub mod rollout;
 pub mod spool;
 pub mod sys;

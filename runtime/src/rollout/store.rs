@@ -8,6 +8,7 @@
 //!     live                  the number of the live plan
 //!     plans/<generation>.json
 //!     origins/<generation>.json     what it was compiled from, if that is known
+//!     programs/<generation>.json    which bytes its processes were started from
 //!     rollouts/<generation>.json    what it leads from and to; written before anything holds
 //!     decisions/<generation>        `commit` or `abort`: made by link(2), so the first wins
 //!     history/<generation>.json     the ledger
@@ -26,9 +27,10 @@ use tempfile::NamedTempFile;
 use waldo_compiler::{Origin, plan::Plan};
 
 use super::machine::Part;
+use crate::programs::Programs;
 
 /// The directories in a store.
-const PARTS: [&str; 5] = ["plans", "origins", "rollouts", "decisions", "history"];
+const PARTS: [&str; 6] = ["plans", "origins", "programs", "rollouts", "decisions", "history"];
 
 /// What was decided about a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +198,22 @@ impl Store {
         read(&self.origin_file(generation))
     }
 
+    /// Keeps which programs the processes of a generation are started from.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn put_programs(&self, generation: u64, programs: &Programs) -> Result<(), StoreError> {
+        put(&self.programs_file(generation), programs)
+    }
+
+    /// Which programs the processes of a generation were started from, if that is known.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn programs(&self, generation: u64) -> Result<Option<Programs>, StoreError> {
+        read(&self.programs_file(generation))
+    }
+
     /// Writes down what a rollout is about to do.
     ///
     /// # Errors
@@ -294,6 +312,10 @@ impl Store {
 
     fn origin_file(&self, generation: u64) -> PathBuf {
         self.directory.join("origins").join(format!("{generation}.json"))
+    }
+
+    fn programs_file(&self, generation: u64) -> PathBuf {
+        self.directory.join("programs").join(format!("{generation}.json"))
     }
 
     fn account_file(&self, generation: u64) -> PathBuf {
