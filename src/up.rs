@@ -14,6 +14,7 @@ use waldo_runtime::{
     launcher::{Kept, Limits, last_lines},
     ledger::{self, When},
     paths::{self, Paths},
+    programs::Programs,
     rollout::Store,
     sys::{
         lock::{self, Lock, Taken},
@@ -156,6 +157,7 @@ fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Fail
         Store::open(&paths.store())
             .and_then(|store| {
                 let generation = store.begin(plan)?;
+                store.put_programs(generation, &Programs::of(plan, &root, std::env::var_os("PATH")))?;
                 store.put_origin(generation, compiled.origin()).map(|()| generation)
             })
             .map_err(|error| Failure::new(error.to_string()).hint("make room on the disk, or mend the rights"))

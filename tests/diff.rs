@@ -217,8 +217,15 @@ fn a_running_namespace_is_compared_as_it_runs_and_its_drift_is_told() {
 
     // A program that was built again is restarted, and what runs is told to be another.
     let again = playground.path().join("bin/again");
-    fs::copy(&program, &again).expect("a copy");
-    fs::rename(&again, &program).expect("the program replaced");
+    let replace = |more: &[u8]| {
+        fs::copy(Path::new(env!("CARGO_BIN_EXE_waldo")).with_file_name("collect"), &again).expect("a copy");
+        let mut file = fs::OpenOptions::new().append(true).open(&again).expect("the copy");
+        std::io::Write::write_all(&mut file, more).expect("some bytes more");
+        fs::rename(&again, &program).expect("the program replaced");
+    };
+    replace(b"");
+    playground.run(playground.waldo(&["diff"])).code(0);
+    replace(b"built again");
     let report = json(&playground.run(playground.waldo(&["diff", "--json"])).code(2));
     assert_eq!(action(&report, "s1", "collect.0"), ("restart", "program changed"));
     assert_eq!(strings(&report["hold"]), ["s1"]);

@@ -20,6 +20,8 @@ use waldo_runtime::{
     control::{Condition, ProcessStatus, ServerStatus, Stand},
     launcher::resolve_program,
     paths::Paths,
+    programs::Programs,
+    rollout::Store,
 };
 
 /// One thing that isn't as it should be.
@@ -38,7 +40,7 @@ pub struct Drift {
 pub struct Found {
     /// What isn't as it was deployed.
     pub drift: Vec<Drift>,
-    /// The stages' processes whose program's file has changed since they were started: server and process.
+    /// The stages' processes whose programs are others than those that they were started from: server and process.
     pub rebuilt: BTreeSet<(String, String)>,
 }
 
@@ -55,6 +57,7 @@ pub fn look(live: &Plan, paths: &Paths) -> Found {
     if !verify_digest(live) {
         found.tell(None, None, format!("{} has been changed since it was written", paths.live_plan().display()));
     }
+    let programs = Known::of(live, paths);
     let mut clients = cluster::connect(paths);
     let statuses: Vec<ServerStatus> = clients.iter_mut().filter_map(|client| client.status().ok()).collect();
     for (server, plan) in &live.servers {
@@ -79,13 +82,19 @@ pub fn look(live: &Plan, paths: &Paths) -> Found {
             if let Some(what) = trouble(process) {
                 found.tell(Some(server), Some(&process.name), what);
             }
-            if process.state == Condition::Ready && is_replaced(process, plan, paths.root()) == Some(true) {
+            let is_stage = matches!(plan.program, Program::Stage(_));
+            let is_other = if is_stage && programs.know(server, &process.name) {
+                programs.is_other(server, &process.name)
+            } else {
+                process.state == Condition::Ready && is_replaced(process, plan, paths.root()) == Some(true)
+            };
+            if is_other {
                 found.tell(
                     Some(server),
                     Some(&process.name),
                     "its program has been replaced on disk since it was started",
                 );
-                if matches!(plan.program, Program::Stage(_)) {
+                if is_stage {
                     found.rebuilt.insert((server.clone(), process.name.clone()));
                 }
             }
@@ -95,6 +104,34 @@ pub fn look(live: &Plan, paths: &Paths) -> Found {
         found.tell(Some(&status.server), None, "it isn't in the plan");
     }
     found
+}
+
+/// What is known of the programs that processes were started from.
+#[derive(Default)]
+struct Known {
+    programs: Option<Programs>,
+    rebuilt: BTreeSet<(String, String)>,
+}
+
+impl Known {
+    fn of(live: &Plan, paths: &Paths) -> Self {
+        let kept = Store::open(&paths.store()).and_then(|store| match store.live()? {
+            Some(generation) => store.programs(generation),
+            None => Ok(None),
+        });
+        // What can't be read isn't known: the system is asked instead.
+        let Ok(Some(programs)) = kept else { return Self::default() };
+        let rebuilt = programs.rebuilt(&programs.now(live, paths.root()));
+        Self { programs: Some(programs), rebuilt }
+    }
+
+    fn know(&self, server: &str, process: &str) -> bool {
+        self.programs.as_ref().is_some_and(|programs| programs.knows(server, process))
+    }
+
+    fn is_other(&self, server: &str, process: &str) -> bool {
+        !self.rebuilt.is_empty() && self.rebuilt.contains(&(server.to_owned(), process.to_owned()))
+    }
 }
 
 fn trouble(process: &ProcessStatus) -> Option<String> {
@@ -107,7 +144,7 @@ fn trouble(process: &ProcessStatus) -> Option<String> {
     }
 }
 
-/// Whether the file of a process's program isn't the one that it was started from. `None` if that can't be known: scripts
+/// Whether the file of a process's program isn't the one that it was started from, where its bytes aren't known. `None` if that can't be known either: scripts
 /// are run by an interpreter, programs behind a bridge are the bridge's, and other users' processes can't be looked at.
 fn is_replaced(process: &ProcessStatus, plan: &ProcessPlan, root: &Path) -> Option<bool> {
     let running = fs::metadata(format!("/proc/{}/exe", process.pid?)).ok()?;

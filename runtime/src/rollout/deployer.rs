@@ -27,6 +27,7 @@ use crate::{
     control::{Holder, ServerStatus},
     ledger::{self, Account},
     paths::Paths,
+    programs::Programs,
     sys::{
         lock::{Lock, Taken},
         process::Identity,
@@ -245,6 +246,7 @@ impl<'a> Deployer<'a> {
         if let Some(origin) = rollout.origin {
             self.store.put_origin(to, origin)?;
         }
+        self.keep_programs((rollout.from, rollout.live), (to, &next), rollout.rebuilt)?;
         self.store.put_intent(&intent)?;
         let bounds = bounds(rollout.live, &next);
         let machine = Machine::new(to, self.store.plan_file(to), next.digest.clone(), parts, bounds);
@@ -277,6 +279,27 @@ impl<'a> Deployer<'a> {
         }
         let parts = parts(rollout.live, &next, &diff, rollout.rebuilt);
         Ok((next, parts))
+    }
+
+    /// Keeps from which programs the processes of the new plan are started, or were.
+    fn keep_programs(
+        &self,
+        (from, live): (u64, &Plan),
+        (to, next): (u64, &Plan),
+        rebuilt: &BTreeSet<(String, String)>,
+    ) -> Result<(), DeployError> {
+        let root = self.paths.root();
+        let programs = match self.store.programs(from)? {
+            Some(before) => {
+                let rebuilt = |server: &str, process: &ProcessPlan| {
+                    !rebuilt.is_empty() && rebuilt.contains(&(server.to_owned(), process.name.clone()))
+                };
+                let diff = diff_with_programs(live, next, &rebuilt)?;
+                before.followed_by(before.now(next, root), &diff)
+            }
+            None => Programs::of(next, root, std::env::var_os("PATH")),
+        };
+        Ok(self.store.put_programs(to, &programs)?)
     }
 
     fn drive(&self, intent: &Intent, machine: Machine, watcher: &mut dyn Watcher) -> Course {
@@ -363,6 +386,7 @@ impl<'a> Deployer<'a> {
         }
         let intent = Intent { from: failed.to, to, parts: parts.clone(), is_rollback: true };
         self.store.put_plan(to, &back)?;
+        self.keep_programs((failed.to, next), (to, &back), &rebuilt)?;
         if let Some(origin) = self.store.origin(failed.from)? {
             self.store.put_origin(to, &origin)?;
         }
