@@ -138,17 +138,16 @@ impl Cluster {
                 }
             }
         }
-        for mut launcher in starting {
+        for launcher in starting {
             if failed.is_none() {
-                match launcher.connect(paths) {
-                    Ok(client) => {
-                        cluster.launchers.push(Launcher::new(launcher, client));
-                        continue;
-                    }
+                let mut revivals = Revivals::default();
+                match launcher.connected(paths, &mut revivals) {
+                    Ok((launcher, client)) => cluster.launchers.push(Launcher::new(launcher, client, revivals)),
                     Err(error) => failed = Some(error),
                 }
+            } else {
+                launcher.end();
             }
-            launcher.end();
         }
         match failed {
             None => Ok(cluster),
@@ -276,9 +275,9 @@ impl Cluster {
                 return Ok(false);
             }
             self.has_orphans = true;
-            let mut next = revive::spawn(&left.options(true), &self.paths.server(&launcher.server))?;
-            launcher.client = next.connect(&self.paths)?;
-            (launcher.child, launcher.ended) = (next.child, None);
+            let next = revive::spawn(&left.options(true), &self.paths.server(&launcher.server))?;
+            let (next, client) = next.connected(&self.paths, &mut launcher.revivals)?;
+            (launcher.child, launcher.client, launcher.ended) = (next.child, client, None);
             self.news.push(launcher.server.clone());
             replaced = true;
         }
@@ -384,9 +383,9 @@ impl Cluster {
 }
 
 impl Launcher {
-    fn new(started: Starting, client: Client) -> Self {
+    fn new(started: Starting, client: Client, revivals: Revivals) -> Self {
         let Starting { server, child, log, log_from } = started;
-        Self { server, child, ended: None, client, log, log_from, revivals: Revivals::default() }
+        Self { server, child, ended: None, client, log, log_from, revivals }
     }
 
     fn has_ended(&mut self) -> bool {

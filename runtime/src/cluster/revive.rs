@@ -215,6 +215,29 @@ impl Starting {
         }
     }
 
+    /// Waits until it listens; one that is killed before that is followed by another, as often as may be.
+    ///
+    /// # Errors
+    /// If none comes to listen. What was started has ended then.
+    pub fn connected(mut self, paths: &Paths, revivals: &mut Revivals) -> Result<(Self, Client), ClusterError> {
+        loop {
+            let error = match self.connect(paths) {
+                Ok(client) => return Ok((self, client)),
+                Err(error) => error,
+            };
+            let was_killed = matches!(error, ClusterError::Died { .. }) && !error.is_orderly();
+            match left(paths, &self.server).filter(|_| was_killed) {
+                Some(left) if revivals.allow(Instant::now()) => {
+                    self = spawn(&left.options(true), &paths.server(&self.server))?;
+                }
+                _ => {
+                    self.end();
+                    return Err(error);
+                }
+            }
+        }
+    }
+
     /// Ends a launcher that isn't connected: it stops when its stdin closes.
     pub fn end(mut self) {
         drop(self.child.stdin.take());
