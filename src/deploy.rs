@@ -179,17 +179,26 @@ impl Change<'_> {
         // From here on Ctrl-C is a wish to go back, heeded where that can be done.
         let mut progress = Progress::new(manner.json, manner.quiet)?;
         let deployer = Deployer::take(self.paths, self.command).map_err(|error| failed(&error))?;
-        if let Some(left) = deployer.finish_what_was_left(&mut progress).map_err(|error| failed(&error))? {
+        let left = deployer.finish_what_was_left(&mut progress).map_err(|error| failed(&error))?;
+        if let Some(left) = &left {
             let exit = exit_of(left.result);
             if exit == Exit::Mixed {
                 progress.clear();
-                report::print(&left, exit, manner.json)?;
+                report::print(left, exit, manner.json)?;
                 return Ok(exit);
             }
             progress
                 .say(&format!("a rollout whose deployer had gone was brought to its end: plan {}", left.generation));
         }
         let (from, live) = deployer.live().map_err(|error| failed(&error))?;
+        if left.is_some() && live.digest == self.new.plan.digest {
+            // That rollout led where this one was to lead.
+            progress.clear();
+            if manner.json {
+                report::print_nothing(self.paths)?;
+            }
+            return Ok(Exit::Ok);
+        }
         if live.digest != self.old.plan.digest {
             return Err(Failure::new(format!("plan {from} has gone live since this difference was made"))
                 .hint("look at the new one, and try again")

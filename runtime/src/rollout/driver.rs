@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fs,
     time::{Duration, Instant},
 };
 
@@ -167,9 +168,21 @@ impl<'a> Driver<'a> {
         for effect in effects {
             self.perform(effect);
         }
+        if enters && phase == Phase::AdoptPortals {
+            self.put_live_plan();
+        }
         if enters && phase != Phase::Deciding {
             halt::at(&phase.to_string());
         }
+    }
+
+    /// Says to people and other commands which plan is live. It is decided, and launchers are at work: whatever becomes of
+    /// this deployer, they finish it.
+    fn put_live_plan(&self) {
+        let path = self.paths.live_plan();
+        let new = path.with_extension("new");
+        // If this fails it is said at the end of the rollout, when it is written again.
+        let _ = fs::copy(self.store.plan_file(self.generation), &new).and_then(|_| fs::rename(&new, &path));
     }
 
     fn perform(&mut self, effect: Effect) {

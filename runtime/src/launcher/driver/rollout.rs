@@ -121,7 +121,9 @@ impl Driver {
         if let Asked::Known(stage) = self.machine.asked(generation, name) {
             return match self.progress() {
                 // How it went besides is known, too.
-                Some(over) if self.machine.change().is_none() && over.generation == generation && stage == Stage::Done => {
+                Some(over)
+                    if self.machine.change().is_none() && over.generation == generation && stage == Stage::Done =>
+                {
                     Answer::Progress(Some(Progress { step: name, ..over }))
                 }
                 _ => of(stage),

@@ -133,7 +133,9 @@ impl Machine {
         if let Some(change) = self.change.as_ref().filter(|change| change.generation == generation) {
             return match step {
                 StepName::Prepare => done,
-                StepName::Abort if change.is_decided() => refused("it has been decided: the rollout goes on".to_owned()),
+                StepName::Abort if change.is_decided() => {
+                    refused("it has been decided: the rollout goes on".to_owned())
+                }
                 _ if step < change.step => Asked::Known(change.came_to(step)),
                 _ => Asked::Take,
             };
