@@ -15,6 +15,7 @@ mod process;
 mod programs;
 mod relay;
 mod roles;
+mod rollouts;
 mod trouble;
 
 use std::{fs, path::Path, process::ExitCode};
@@ -38,6 +39,12 @@ struct Arguments {
     /// How many origins the demo is asked for: a number, or `all`.
     #[arg(long, default_value = "2000")]
     origins: String,
+    /// How many rollouts are made under load.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(4..))]
+    rollouts: u16,
+    /// A look only: one run of each figure, and 20 rollouts.
+    #[arg(long)]
+    quick: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -47,6 +54,9 @@ enum Command {
     /// One process of a relay that is measured.
     #[command(hide = true, subcommand)]
     Role(Role),
+    /// One stage of what is changed while it runs.
+    #[command(hide = true, subcommand)]
+    Rollouts(rollouts::stages::Role),
     /// Runs a command and prints what it costs.
     #[command(hide = true)]
     Cost(Measured),
@@ -60,6 +70,8 @@ enum Part {
     Idle,
     /// A thousand processes: start, replacement, stop; and what the launcher costs when nothing happens.
     Launch,
+    /// Rollouts under load: what is lost, repeated, out of order, and for how long servers pause.
+    Rollouts,
     /// Portals between stages: records per second and latency.
     Links,
     /// Portals for clients: records per second.
@@ -74,10 +86,14 @@ enum Part {
     Jinja,
 }
 
+/// How many rollouts make a look.
+const QUICK_ROLLOUTS: u16 = 20;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.command {
         Some(Command::Role(role)) => role.run(),
+        Some(Command::Rollouts(role)) => role.run(),
         Some(Command::Cost(measured)) => measured.run(),
         None => measure(&arguments),
     };
@@ -92,7 +108,8 @@ fn main() -> ExitCode {
 
 fn measure(arguments: &Arguments) -> Result<(), Trouble> {
     process::catch_signals()?;
-    let runs = usize::from(arguments.runs);
+    let (runs, rollouts) = if arguments.quick { (1, QUICK_ROLLOUTS) } else { (arguments.runs, arguments.rollouts) };
+    let (runs, rollouts) = (usize::from(runs), usize::from(rollouts));
     let parts =
         || Part::value_variants().iter().filter(|part| arguments.only.is_empty() || arguments.only.contains(part));
     let programs = Programs::find()?;
@@ -107,6 +124,7 @@ fn measure(arguments: &Arguments) -> Result<(), Trouble> {
             Part::Demo => demo::measure(&programs, &arguments.origins, runs).map(|figure| vec![figure]),
             Part::Idle => [20, 1_000].into_iter().map(|processes| idle::measure(processes, runs)).collect(),
             Part::Launch => launch::measure(&programs, runs),
+            Part::Rollouts => rollouts::measure(&programs, rollouts),
             Part::Links => relay::measure_links(&programs, runs),
             Part::Clients => relay::measure_clients(&programs, runs).map(|figure| vec![figure]),
             Part::Compiler => compile::in_memory(runs),

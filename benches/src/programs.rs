@@ -90,6 +90,13 @@ impl Programs {
     }
 }
 
+/// A directory in memory if there is one.
+pub fn in_memory() -> Result<tempfile::TempDir, Trouble> {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.map_err(|error| Trouble::io("make a directory", error))
+}
+
 /// The first of [`PORTS`] free ports in a row, below those that the kernel gives to outgoing connections.
 fn free_ports() -> Result<u16, Trouble> {
     let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();

@@ -46,6 +46,9 @@ pub enum Trouble {
     /// The demo did not come out right.
     #[error("the demo's ledger is not clean: {0}")]
     Ledger(String),
+    /// What the stages saw isn't as it should be.
+    #[error("the account doesn't come out right: {0}")]
+    Account(String),
     /// The compiler did not take what it should have.
     #[error("the compiler refuses what is to be measured: {0}")]
     Refused(String),

@@ -19,7 +19,7 @@ use crate::{
     Trouble,
     figure::{Figure, Goal, Subject, median},
     process::Running,
-    programs::Programs,
+    programs::{Programs, in_memory},
 };
 use supervisors::Supervisor;
 
@@ -94,13 +94,6 @@ pub fn measure(programs: &Programs, runs: usize) -> Result<Vec<Figure>, Trouble>
     }
     figures.extend(quiet(programs, runs)?);
     Ok(figures)
-}
-
-/// A directory in memory if there is one.
-fn in_memory() -> Result<tempfile::TempDir, Trouble> {
-    let memory = Path::new("/dev/shm");
-    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    made.map_err(|error| Trouble::io("make a directory", error))
 }
 
 /// One start, some kills and one stop under somebody who supervises.
