@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use comfy_table::{Table, presets};
 use serde::Deserialize;
 use waldo_runtime::{
     cluster::connect,
@@ -25,7 +26,7 @@ use waldo_runtime::{
 
 use crate::{
     Trouble,
-    figure::{Figure, Goal, Subject, quantile},
+    figure::{Figure, Goal, Subject, median, quantile},
     process::Running,
     programs::{Programs, in_memory},
 };
@@ -76,8 +77,11 @@ struct Made {
 
 /// A time in which a server delivered nothing to one of its stages.
 struct Pause {
+    kind: Kind,
     milliseconds: f64,
-    restarts: bool,
+    /// How long its launcher says that it held.
+    said: f64,
+    phases: BTreeMap<String, f64>,
     what: String,
 }
 
@@ -106,12 +110,13 @@ pub fn measure(programs: &Programs, rollouts: usize) -> Result<Vec<Figure>, Trou
         }
     }
     let pauses = pauses(&account, &made);
+    eprintln!("{}", by_kind(&pauses));
     if let Some(worst) = pauses.iter().max_by(|a, b| a.milliseconds.total_cmp(&b.milliseconds)) {
         eprintln!("bench: the longest pause, {:.1} ms: {}", worst.milliseconds, worst.what);
     }
     let sorted = |restarts: bool| {
         let mut sorted: Vec<f64> =
-            pauses.iter().filter(|pause| pause.restarts == restarts).map(|pause| pause.milliseconds).collect();
+            pauses.iter().filter(|pause| pause.kind.restarts() == restarts).map(|pause| pause.milliseconds).collect();
         sorted.sort_by(f64::total_cmp);
         sorted
     };
@@ -154,6 +159,34 @@ pub fn measure(programs: &Programs, rollouts: usize) -> Result<Vec<Figure>, Trou
     ])
 }
 
+/// Each kind's pauses, and how long their phases took. Milliseconds.
+fn by_kind(pauses: &[Pause]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["change", "pauses", "p50", "longest", "the launchers say", "phases, p50"]);
+    let mut kinds: BTreeMap<String, Vec<&Pause>> = BTreeMap::new();
+    for pause in pauses {
+        kinds.entry(pause.kind.name()).or_default().push(pause);
+    }
+    for (kind, pauses) in kinds {
+        let of = |value: &dyn Fn(&Pause) -> f64| pauses.iter().map(|pause| value(pause)).collect::<Vec<f64>>();
+        let seen = of(&|pause| pause.milliseconds);
+        let phases = HOLDING.iter().filter_map(|&phase| {
+            let took = median(&of(&|pause| pause.phases.get(phase).copied().unwrap_or(0.0)));
+            (took > 0.0).then(|| format!("{phase} {took}"))
+        });
+        table.add_row([
+            kind,
+            pauses.len().to_string(),
+            format!("{:.1}", median(&seen)),
+            format!("{:.1}", seen.iter().copied().fold(0.0, f64::max)),
+            format!("{:.0}", median(&of(&|pause| pause.said))),
+            phases.collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    table
+}
+
 /// The pauses of the servers that had to hold, each as the stage saw it that waited longest.
 fn pauses(account: &Account, made: &[Made]) -> Vec<Pause> {
     let mut pauses = Vec::new();
@@ -170,7 +203,7 @@ fn pauses(account: &Account, made: &[Made]) -> Vec<Pause> {
                 kind.name(),
                 phases.join(", ")
             );
-            pauses.push(Pause { milliseconds, restarts: kind.restarts(), what });
+            pauses.push(Pause { kind: *kind, milliseconds, said: *said, phases: ledger.phases.clone(), what });
         }
     }
     pauses
