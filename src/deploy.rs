@@ -14,7 +14,7 @@ use waldo_compiler::{
     plan::{Plan, ProcessPlan},
 };
 use waldo_runtime::{
-    cluster::preflight,
+    cluster::{self, preflight},
     paths::Paths,
     rollout::{Conclusion, DeployError, Deployer, Rollout},
 };
@@ -105,6 +105,11 @@ fn run_to_exit(arguments: &Arguments) -> Result<Exit, Failure> {
 /// Shows how what runs and what is to run differ, asks, and rolls it out. `command` is who says so.
 pub fn change_over(command: &'static str, old: &Side, new: &Side, manner: &Manner) -> Result<Exit, Failure> {
     let Some(paths) = &old.live else { return Err(nothing_runs(&new.plan)) };
+    if !manner.dry_run {
+        for server in cluster::revive_detached(paths).map_err(|error| Failure::new(error.to_string()))? {
+            manner.note(&format!("the launcher of {server} had died; another one has taken over"));
+        }
+    }
     let found = drift::look(&old.plan, paths);
     let change = Change { command, paths, old, new, rebuilt: found.rebuilt.clone() };
     let diff = change.diff()?;

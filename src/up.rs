@@ -11,7 +11,7 @@ use waldo_compiler::plan::{Plan, ProcessPlan};
 use waldo_runtime::{
     cluster::{self, Cluster, neighbours, outlook::Trouble, preflight},
     control::{Holder, ServerStatus},
-    launcher::{Kept, Limits, last_lines},
+    launcher::{Limits, last_lines},
     ledger::{self, When},
     paths::{self, Paths},
     programs::Programs,
@@ -228,7 +228,7 @@ fn is_ours_alone(paths: &Paths, plan: &Plan) -> Result<(), Failure> {
 fn clear_the_way(paths: &Paths, plan: &Plan, progress: &mut Progress) -> Result<(), Failure> {
     let name = format!("{}/{}", plan.topology, plan.namespace);
     let failed = |error: String| Failure::new(format!("cannot clear what an earlier run of {name} left: {error}"));
-    let revived = revive_detached(paths)?;
+    let revived = cluster::revive_detached(paths).map_err(|error| Failure::new(error.to_string()))?;
     for mut client in cluster::connect(paths) {
         if let Ok(status) = client.status()
             && !status.attached
@@ -248,19 +248,6 @@ fn clear_the_way(paths: &Paths, plan: &Plan, progress: &mut Progress) -> Result<
         progress.say(&format!("ended what an earlier run of {name} had left running"));
     }
     Ok(())
-}
-
-/// Starts launchers for the servers of a detached namespace whose own have died while their processes go on. Answers which.
-fn revive_detached(paths: &Paths) -> Result<Vec<String>, Failure> {
-    let mut revived = Vec::new();
-    for server in paths.servers_running() {
-        let is_detached = |kept: &Kept| !kept.attached && cluster::lives(&paths.server(&server), kept);
-        if cluster::left(paths, &server).as_ref().is_some_and(is_detached) {
-            cluster::take_over(paths, &server).map_err(|error| Failure::new(error.to_string()))?;
-            revived.push(server);
-        }
-    }
-    Ok(revived)
 }
 
 fn lead(arguments: &Arguments, ready: &Ready, signals: Signals, progress: &mut Progress) -> Result<Ended, Failure> {

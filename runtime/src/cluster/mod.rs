@@ -19,7 +19,7 @@ use waldo_compiler::plan::Plan;
 
 pub use farewell::{Failed, last_status, write_off};
 use revive::{Revivals, Starting};
-pub use revive::{left, lives, revive, take_over};
+pub use revive::{left, lives, revive, revive_detached, take_over};
 pub use running::{EndError, Ended, connect, end, is_running, stop_takes};
 
 pub use survey::{Launcher as LauncherSeen, Seen, survey};

@@ -103,6 +103,22 @@ pub fn take_over(paths: &Paths, server: &str) -> Result<Client, ClusterError> {
     }
 }
 
+/// Starts launchers for the servers of a detached namespace whose own have died while their processes go on. Answers which.
+///
+/// # Errors
+/// If one doesn't come up.
+pub fn revive_detached(paths: &Paths) -> Result<Vec<String>, ClusterError> {
+    let mut revived = Vec::new();
+    for server in paths.servers_running() {
+        let is_detached = |kept: &Kept| !kept.attached && lives(&paths.server(&server), kept);
+        if left(paths, &server).as_ref().is_some_and(is_detached) {
+            take_over(paths, &server)?;
+            revived.push(server);
+        }
+    }
+    Ok(revived)
+}
+
 /// A connection to a launcher that runs.
 ///
 /// # Errors
