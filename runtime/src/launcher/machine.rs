@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use waldo_compiler::plan::{RestartPolicy, Stalled};
 use waldo_sdk::control::{FromProcess, ToProcess};
 
-use self::change::Change;
+use self::change::{Change, Concluded};
 use super::state::{Ended, Finish, Moment, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
 use crate::rollout::{Failure, StepName};
 
@@ -185,7 +185,7 @@ pub struct Machine {
     stop_portals: bool,
     generation: u64,
     change: Option<Change>,
-    concluded: Option<(u64, StepName)>,
+    concluded: Option<Concluded>,
     /// Every process is of a higher incarnation than this.
     begins_behind: u64,
     #[serde(skip)]
@@ -359,12 +359,13 @@ impl Machine {
     }
 
     fn start(&mut self, index: ProcessIndex) {
+        let begins_gated = self.is_to_be_gated(index);
         let process = &mut self.processes[index.0];
         process.incarnation += 1;
         process.lives_by = process.installed;
         process.connected = false;
         process.returns_by = None;
-        process.gate_closed = false;
+        process.gate_closed = begins_gated;
         process.trouble = None;
         process.stalled = None;
         process.state = State::Launching;
@@ -392,7 +393,8 @@ impl Machine {
                 if let State::Starting { pid, .. } = process.state {
                     process.state = State::Ready { pid, since: now };
                     process.heartbeat.1 = now;
-                    if self.is_to_be_gated(index) {
+                    // It may have begun with a closed gate, and everything been released meanwhile.
+                    if self.processes[index.0].gate_closed || self.is_to_be_gated(index) {
                         self.tell_gate(index);
                     }
                     self.catch_up(index);

@@ -23,7 +23,8 @@
 //! - once nothing goes wrong any more, every server flows by the plan that was decided last, no portal holds anything,
 //!   and the next deploy succeeds.
 //!
-//! `SEED=n` runs a single seed, and tells what happens; `SEEDS=n` says how many are run (`make simulate` for a million).
+//! `SEED=n` runs a single seed, and tells what happens; `SEEDS=n` says how many are run, `FROM=n` from
+//! which on (`make simulate` for a million).
 
 mod account;
 mod deployer;
@@ -87,7 +88,8 @@ fn whatever_goes_wrong_rollouts_lose_nothing_and_everything_flows_again() {
     }
     let mut seen = Seen::default();
     let seeds = number("SEEDS").unwrap_or(10_000);
-    for seed in 0..seeds {
+    let from = number("FROM").unwrap_or(0);
+    for seed in from..from + seeds {
         let mut found = simulate(seed, Wrong::Nothing);
         if let Some(broken) = found.broken.take() {
             panic!("seed {seed} ({} servers): {broken}\nSEED={seed} tells how it came to that", found.servers);

@@ -52,6 +52,7 @@ pub struct Process {
     pub lives: Live,
     /// What its launcher has put in place for it.
     pub installed: Live,
+    pub was_killed: bool,
     pub gate_closed: bool,
     /// Flows that are delivered behind a closed gate.
     pub but: [bool; FLOWS],
@@ -92,6 +93,7 @@ impl Process {
             flushed: live.generation,
             lives: live.clone(),
             installed: live,
+            was_killed: false,
             gate_closed: false,
             but: [false; FLOWS],
             links: Vec::new(),
@@ -450,6 +452,7 @@ impl World {
         let process = &mut self.processes[who];
         process.up = true;
         process.ready = false;
+        process.frozen_until = 0;
         process.incarnation = incarnation;
         process.connected = self.launchers[who / 3].incarnation;
         process.leaving = false;
@@ -474,6 +477,7 @@ impl World {
             return;
         }
         process.ready = true;
+        self.say(who, FromProcess::Hello { process: String::new(), pid: 0, ready: false });
         self.say(who, FromProcess::Ready);
         self.deliver(who / 3);
         self.wake_source(who);
@@ -485,6 +489,7 @@ impl World {
         let process = &mut self.processes[who];
         process.up = false;
         process.ready = false;
+        process.was_killed = killed;
         let in_hands: Vec<Record> = process.hand.take().into_iter().chain(process.inbox.drain(..)).collect();
         for record in in_hands {
             self.account.out_of_hands(record);
@@ -531,8 +536,8 @@ impl World {
             (process.ready, process.gate_closed, process.flushed, process.lives.generation);
         self.say(who, FromProcess::Hello { process: String::new(), pid: 0, ready });
         if ready {
-            self.say(who, FromProcess::Gate { closed });
             self.say(who, FromProcess::Ready);
+            self.say(who, FromProcess::Gate { closed });
             if flushed >= generation {
                 self.say(who, FromProcess::Flushed { generation });
             }

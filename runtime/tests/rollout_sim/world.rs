@@ -61,11 +61,10 @@ pub enum Event {
     Emit { who: usize },
     Told { who: usize, incarnation: u64, message: ToProcess },
     Heard { who: usize, incarnation: u64, launcher: u64, generation: u64, message: FromProcess },
-    Started { who: usize, incarnation: u64, launcher: u64 },
+    StartSources { server: usize },
     Ready { who: usize, incarnation: u64 },
     Ended { who: usize, incarnation: u64 },
     Greets { who: usize, incarnation: u64 },
-    Overdue { who: usize, incarnation: u64, launcher: u64 },
     Asked { server: usize, asker: usize, generation: u64, step: Step },
     Pinged { server: usize, generation: u64 },
     Answered { id: usize, server: usize, generation: u64, step: StepName, stage: Stage },
@@ -163,7 +162,7 @@ impl World {
             most_records: 500 + servers * 10,
             store: Store::new(plan),
             processes: (0..servers * 3).map(process).collect(),
-            launchers: (0..servers).map(|_| Launcher::new(1)).collect(),
+            launchers: (0..servers).map(|server| Launcher::new(&live, server)).collect(),
             deployers: Vec::new(),
             account: Account::new(slots),
             parts: BTreeMap::new(),
@@ -175,21 +174,10 @@ impl World {
             rng,
         };
         for server in 0..servers {
-            for role in ROLES {
-                let placed = live.plan.servers[server];
-                let runs = match role {
-                    Role::Portal => true,
-                    Role::Stage => placed.stage.is_some(),
-                    Role::Source => placed.source.is_some(),
-                };
-                if runs {
-                    world.starts(who(server, role), 1, false);
-                    world.gets_ready(who(server, role), 1);
-                }
-            }
+            world.server_begins(server);
         }
         world.feed();
-        world.later(50, Event::Script);
+        world.later(2_000, Event::Script);
         world
     }
 
@@ -300,10 +288,7 @@ impl World {
                 self.trace(|| format!("server {} {:?} says {message:?}", who / 3, ROLES[who % 3]));
                 self.heard(who, incarnation, launcher, generation, &message);
             }
-            Event::Started { who, incarnation, launcher } => {
-                self.trace(|| format!("server {} {:?} is started", who / 3, ROLES[who % 3]));
-                self.started(who, incarnation, launcher);
-            }
+            Event::StartSources { server } => self.start_sources(server),
             Event::Ready { who, incarnation } => self.gets_ready(who, incarnation),
             Event::Ended { who, incarnation } => {
                 self.trace(|| format!("server {} {:?} has ended", who / 3, ROLES[who % 3]));
@@ -315,7 +300,6 @@ impl World {
                     self.greets(who, incarnation);
                 }
             }
-            Event::Overdue { who, incarnation, launcher } => self.overdue(who, incarnation, launcher),
             Event::Asked { server, asker, generation, step } => self.asked(server, asker, generation, &step),
             Event::Pinged { server, generation } => self.pinged(server, generation),
             Event::Answered { id, server, generation, step, stage } => {
@@ -358,7 +342,8 @@ impl World {
     fn goes_wrong(&mut self, fault: Fault) {
         self.trace(|| format!("fault: {fault:?}"));
         self.found.faults += 1;
-        let freeze = |until: &mut Moment, time: Moment| *until = time.max(*until);
+        let now = self.now;
+        let freeze = |until: &mut Moment, time: Moment| *until = if *until > now { *until } else { time };
         match fault {
             Fault::KillDeployer(id) => self.deployer_killed(id),
             Fault::StopDeployer(id, time) => freeze(&mut self.deployers[id].frozen_until, self.now + time),
@@ -381,11 +366,11 @@ impl World {
             _ => return,
         };
         for server in 0..self.launchers.len() {
-            let kept = &self.launchers[server].kept;
-            let is_under_way = kept.change.as_ref().is_some_and(|change| change.next.generation == generation);
-            if !aborted && kept.live < generation {
+            let machine = &self.launchers[server].machine;
+            let is_under_way = machine.change().is_some_and(|change| change.generation == generation);
+            if !aborted && machine.generation() < generation {
                 self.account.breaks(|| format!("{outcome:?} to {generation}, and server {server} isn't there"));
-            } else if aborted && kept.live >= generation {
+            } else if aborted && machine.generation() >= generation {
                 self.account.breaks(|| format!("{outcome:?} to {generation}, and it is live on server {server}"));
             } else if is_under_way && !aborted {
                 self.account.breaks(|| format!("{outcome:?} to {generation}, and server {server} is still at it"));
@@ -447,7 +432,7 @@ impl World {
         for (placed, launcher) in plan.servers.iter_mut().zip(&self.launchers) {
             for (program, role) in [(&mut placed.stage, Role::Stage), (&mut placed.source, Role::Source)] {
                 if let Some(program) = program
-                    && (launcher.kept.given_up[role as usize] || !program.works)
+                    && (launcher.has_given_up(role) || !program.works)
                 {
                     *program = Program { edition: program.edition + 1, works: true };
                 }
@@ -468,7 +453,10 @@ impl World {
                 self.account.breaks(|| format!("all is calm, and server {server} doesn't flow by {generation}: {why}"));
             }
         }
-        let gives_up = |server: usize| self.launchers[server].kept.given_up[1];
+        let gives_up = |server: usize| {
+            let works = live.plan.servers[server].stage.is_none_or(|program| program.works);
+            !works || self.launchers[server].has_given_up(Role::Stage)
+        };
         for process in 0..self.processes.len() {
             if self.processes[process].holds_something() && !gives_up(process / 3) {
                 self.account.breaks(|| {

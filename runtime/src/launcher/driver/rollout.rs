@@ -143,7 +143,11 @@ impl Driver {
             };
         }
         self.take_step(generation, name, step);
-        Answer::Progress(self.progress())
+        match self.progress().filter(|progress| progress.generation == generation) {
+            Some(progress) => Answer::Progress(Some(progress)),
+            // It is given up, and the one before it goes on.
+            None => of(Stage::Done),
+        }
     }
 
     fn take_step(&mut self, generation: u64, name: StepName, step: Step) {
@@ -168,7 +172,7 @@ impl Driver {
         self.take_in(Event::Step { step: name, but });
         match name {
             StepName::Release => self.lives_by_next(),
-            StepName::Abort => self.rollout.next = None,
+            StepName::Abort => self.rollout.next = self.next_of_former(),
             _ => {}
         }
     }
@@ -269,6 +273,13 @@ impl Driver {
         self.installation(next).put(&plan).map_err(|error| error.to_string())?;
         self.plans[process.0] = plan;
         Ok(())
+    }
+
+    /// What the rollout leads to that goes on now that a later one was given up.
+    fn next_of_former(&self) -> Option<Next> {
+        let generation = self.machine.change().filter(|former| !former.is_decided())?.generation;
+        let plan = read_plan(&self.places.plan_of(generation)).ok()?;
+        Some(Next { generation, plan, has_guide: false, pages: BTreeMap::new() })
     }
 
     /// The new plan is the one that is live here.

@@ -64,7 +64,8 @@ pub struct Change {
     failure: Option<Failure>,
     /// What failed in the switch: whoever leads now has to know.
     failed_switch: Option<Failure>,
-    /// The one before, decided and failed, that this one leads back from.
+    /// The one before, if it isn't over here: one that was decided and failed, so that this one leads back from it; or one
+    /// of which this server hasn't heard the end, as it had nothing to do for it.
     before: Option<Box<Change>>,
     /// New processes that have been ready once: if they end later, they are started again like any other.
     proved: Vec<ProcessIndex>,
@@ -115,6 +116,17 @@ impl Change {
     }
 }
 
+/// A rollout that is over here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concluded {
+    /// The generation that it led to.
+    pub generation: u64,
+    /// Whether it was released or aborted.
+    pub step: StepName,
+    /// What is wrong with it all the same.
+    pub failure: Option<Failure>,
+}
+
 /// What is to be done about a step that a deployer asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
@@ -140,8 +152,13 @@ impl Machine {
                 _ => Asked::Take,
             };
         }
-        let concluded = self.concluded.filter(|(concluded, _)| *concluded == generation).map(|(_, step)| step);
-        match (concluded, step) {
+        let concluded = self.concluded.as_ref().filter(|concluded| concluded.generation == generation);
+        if let Some(Concluded { step: StepName::Release, failure: Some(failure), .. }) = concluded
+            && step == StepName::Release
+        {
+            return Asked::Known(Stage::Failed(failure.clone()));
+        }
+        match (concluded.map(|concluded| concluded.step), step) {
             (Some(StepName::Abort), StepName::Abort) => done,
             (Some(StepName::Abort), _) => refused("it has been given up".to_owned()),
             (Some(_), StepName::Abort) => refused("it has been decided, and is over".to_owned()),
@@ -167,8 +184,9 @@ impl Machine {
     /// How far the rollout has come with the step that was asked for last.
     pub fn progress(&self) -> Option<Progress> {
         let Some(change) = &self.change else {
-            let (generation, step) = self.concluded?;
-            return Some(Progress { generation, step, state: Stage::Done, paused: 0, held: BTreeMap::new() });
+            let Concluded { generation, step, failure } = self.concluded.clone()?;
+            let state = failure.map_or(Stage::Done, Stage::Failed);
+            return Some(Progress { generation, step, state, paused: 0, held: BTreeMap::new() });
         };
         let state = match &change.failure {
             Some(failure) => Stage::Failed(failure.clone()),
@@ -190,8 +208,7 @@ impl Machine {
     /// this one leads back from there.
     pub(super) fn prepared(&mut self, change: Change) {
         let former = self.change.take_if(|former| former.generation != change.generation);
-        let former = former.filter(Change::is_decided);
-        if let Some(former) = &former {
+        if let Some(former) = former.as_ref().filter(|former| former.is_decided()) {
             self.settle_for(former);
         }
         self.change.get_or_insert(Change { before: former.map(Box::new), ..change });
@@ -199,12 +216,20 @@ impl Machine {
 
     /// A step was asked for.
     pub(super) fn step(&mut self, now: Moment, step: StepName, but: Vec<String>) {
-        // If there is no way back from what failed after its decision, it goes on.
         if step == StepName::Abort
-            && let Some(former) = self.change.as_mut().and_then(|change| change.before.take())
+            && let Some((generation, former)) =
+                self.change.as_mut().and_then(|it| Some((it.generation, it.before.take()?)))
         {
+            let (is_decided, holds) = (former.is_decided(), former.step > StepName::Prepare);
             self.change = Some(*former);
-            self.step(now, StepName::Release, but);
+            self.concluded = Some(Concluded { generation, step, failure: None });
+            if is_decided {
+                // There is no way back from what failed after its decision: it goes on.
+                self.step(now, StepName::Release, but);
+            } else {
+                // Whether it was decided, the store knows. Nobody else does, if it doesn't concern this server.
+                self.gate(holds);
+            }
             return;
         }
         let Some(change) = &mut self.change else { return };
@@ -323,8 +348,10 @@ impl Machine {
                     self.let_go(now, index);
                     return;
                 }
-                // A source waits for the end of the rollout, and until then goes by what it was.
-                if process.role != Role::Source {
+                // A source waits for the end of the rollout. What it was before isn't started again.
+                if process.role == Role::Source {
+                    self.processes[index.0].cancel_start();
+                } else {
                     self.install(index, generation);
                     self.start_new(index);
                 }
@@ -506,14 +533,20 @@ impl Machine {
         }
         let Some(change) = &self.change else { return };
         let waits = self.parts().iter().any(|(index, order)| self.waits(change, *index, *order).is_some());
-        if change.failure.is_some() || waits || matches!(step, StepName::Idle | StepName::IdleAgain) {
+        // Where everything flows, what fails is told, and is for its own policy to mend.
+        let is_released = step == StepName::Release
+            && change.failure.is_some()
+            && !self.processes.iter().any(|process| process.removed && process.is_alive());
+        let is_done = change.failure.is_none() && !waits && !matches!(step, StepName::Idle | StepName::IdleAgain);
+        if !is_done && !is_released {
             return;
         }
         if let Some(change) = &mut self.change {
             change.done = true;
         }
         if matches!(step, StepName::Abort | StepName::Release) {
-            self.concluded = self.change.take().map(|change| (change.generation, step));
+            let concluded = |change: Change| Concluded { generation: change.generation, step, failure: change.failure };
+            self.concluded = self.change.take().map(concluded);
             // A server that the plan doesn't have, or not any more.
             if self.processes.iter().all(|process| process.removed) {
                 self.effects.push(Effect::Leave);

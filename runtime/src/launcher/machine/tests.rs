@@ -352,10 +352,19 @@ fn a_gate_is_told_to_sources_and_portals_and_to_those_that_come_back() {
     server.on(Event::Gate { closed: true }, [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
     server.says(FEED, FromProcess::Gate { closed: true }, []);
     server.ends(FEED, Ended::Status(1), [start(FEED, 2)]);
-    assert!(!server.machine.processes()[FEED.0].gate_closed);
+    assert!(server.machine.processes()[FEED.0].gate_closed, "it begins with a closed gate");
     server.becomes_ready(FEED, 20, [tell(FEED, CLOSE)]);
     let open = ToProcess::gate(false);
     server.on(Event::Gate { closed: false }, [tell(RELAY, open.clone()), tell(FEED, open)]);
+}
+
+#[test]
+fn what_began_with_a_closed_gate_is_told_to_open_it_if_everything_was_released_before_it_was_ready() {
+    let mut server = Server::flowing();
+    server.on(Event::Gate { closed: true }, [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
+    server.ends(FEED, Ended::Status(1), [start(FEED, 2)]);
+    server.on(Event::Gate { closed: false }, [tell(RELAY, ToProcess::gate(false))]);
+    server.becomes_ready(FEED, 20, [tell(FEED, ToProcess::gate(false))]);
 }
 
 #[test]
