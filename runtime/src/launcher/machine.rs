@@ -717,4 +717,6 @@ impl Machine {
 }
 
 #[cfg(test)]
+mod takeover_tests;
+#[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! The launcher: one process for each server, which starts that server's processes, watches them and ends them.
 //!
-//! `machine` decides, `driver` does; `prepare` sets the run directory up, `leftovers` clears what an earlier launcher
-//! left behind, `spawn` starts one process, `pause` is what a person holds, `logs` keeps logs small, `lines` reads and writes the sockets.
+//! `machine` decides, `driver` does; `prepare` sets the run directory up, `spawn` starts one process, `pause` is what a person
+//! holds, `logs` keeps logs small, `lines` reads and writes the sockets. What a launcher must leave to the next one is in
+//! `kept`; `takeover` goes on with it, with processes that are `adopted`; `leftovers` clears what can't be gone on with.
 
 mod adopted;
 mod driver;

@@ -5,17 +5,17 @@ use waldo_sdk::control::{FromProcess, ToProcess};
 
 use super::{super::state::*, *};
 
-const RELAY: ProcessIndex = ProcessIndex(0);
-const SCORE: ProcessIndex = ProcessIndex(1);
-const FEED: ProcessIndex = ProcessIndex(2);
+pub const RELAY: ProcessIndex = ProcessIndex(0);
+pub const SCORE: ProcessIndex = ProcessIndex(1);
+pub const FEED: ProcessIndex = ProcessIndex(2);
 const DRAIN: u64 = 5_000;
 /// The longest grace of all servers: another one has it.
 const GRACE: u64 = 60_000;
 
 /// A server with the portal `relay`, the stage `score` and the source `feed`.
-struct Server {
-    machine: Machine,
-    now: Moment,
+pub struct Server {
+    pub machine: Machine,
+    pub now: Moment,
 }
 
 fn process(name: &str, role: Role, policy: RestartPolicy) -> Process {
@@ -51,18 +51,18 @@ fn process(name: &str, role: Role, policy: RestartPolicy) -> Process {
     }
 }
 
-fn tell(process: ProcessIndex, message: ToProcess) -> Effect {
+pub fn tell(process: ProcessIndex, message: ToProcess) -> Effect {
     Effect::Tell { process, message }
 }
 
-fn start(process: ProcessIndex, incarnation: u64) -> Effect {
+pub fn start(process: ProcessIndex, incarnation: u64) -> Effect {
     Effect::Start { process, incarnation }
 }
 
-const CLOSE: ToProcess = ToProcess::gate(true);
+pub const CLOSE: ToProcess = ToProcess::gate(true);
 
 impl Server {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::of(vec![
             process("relay", Role::Portal, RestartPolicy::Always),
             process("score", Role::Stage, RestartPolicy::Always),
@@ -70,12 +70,12 @@ impl Server {
         ])
     }
 
-    fn of(processes: Vec<Process>) -> Self {
+    pub fn of(processes: Vec<Process>) -> Self {
         Self { machine: Machine::new(1, processes, DRAIN, GRACE), now: 1_000 }
     }
 
     /// A server on which everything is ready, and the sources have been started.
-    fn flowing() -> Self {
+    pub fn flowing() -> Self {
         let mut server = Self::new();
         server.on(Event::Begin, [start(RELAY, 1)]);
         server.becomes_ready(RELAY, 10, [start(SCORE, 1)]);
@@ -86,40 +86,40 @@ impl Server {
     }
 
     #[track_caller]
-    fn on(&mut self, event: Event, expected: impl IntoIterator<Item = Effect>) {
+    pub fn on(&mut self, event: Event, expected: impl IntoIterator<Item = Effect>) {
         let effects = self.machine.handle(self.now, event);
         assert_eq!(effects, expected.into_iter().collect::<Vec<_>>());
     }
 
     #[track_caller]
-    fn after(&mut self, milliseconds: u64, expected: impl IntoIterator<Item = Effect>) {
+    pub fn after(&mut self, milliseconds: u64, expected: impl IntoIterator<Item = Effect>) {
         self.now += milliseconds;
         self.on(Event::Tick, expected);
     }
 
-    fn said(&self, process: ProcessIndex, message: FromProcess) -> Event {
+    pub fn said(&self, process: ProcessIndex, message: FromProcess) -> Event {
         let incarnation = self.machine.processes()[process.0].incarnation;
         Event::Said { process, incarnation, generation: 1, message }
     }
 
     #[track_caller]
-    fn says(&mut self, process: ProcessIndex, message: FromProcess, expected: impl IntoIterator<Item = Effect>) {
+    pub fn says(&mut self, process: ProcessIndex, message: FromProcess, expected: impl IntoIterator<Item = Effect>) {
         self.on(self.said(process, message), expected);
     }
 
     #[track_caller]
-    fn becomes_ready(&mut self, process: ProcessIndex, pid: i32, expected: impl IntoIterator<Item = Effect>) {
+    pub fn becomes_ready(&mut self, process: ProcessIndex, pid: i32, expected: impl IntoIterator<Item = Effect>) {
         self.on(Event::Started { process, pid }, []);
         self.says(process, FromProcess::Hello { process: String::new(), pid, ready: false }, []);
         self.says(process, FromProcess::Ready, expected);
     }
 
     #[track_caller]
-    fn ends(&mut self, process: ProcessIndex, ended: Ended, expected: impl IntoIterator<Item = Effect>) {
+    pub fn ends(&mut self, process: ProcessIndex, ended: Ended, expected: impl IntoIterator<Item = Effect>) {
         self.on(Event::Ended { process, ended }, expected);
     }
 
-    fn state(&self, process: ProcessIndex) -> &State {
+    pub fn state(&self, process: ProcessIndex) -> &State {
         &self.machine.processes()[process.0].state
     }
 }
