@@ -3,6 +3,8 @@
 mod lead;
 mod outcome;
 mod progress;
+mod saves;
+mod watch;
 
 use std::time::Instant;
 
@@ -26,6 +28,7 @@ use self::{
     lead::{Broken, Lead},
     outcome::Outcome,
     progress::Progress,
+    watch::Watch,
 };
 use crate::{
     exit::{Exit, Failure},
@@ -55,6 +58,9 @@ pub struct Arguments {
     /// Come back once everything is ready, and leave it running.
     #[arg(long)]
     detach: bool,
+    /// Check each save of the topology's files, and roll it out. What is wrong with one is shown, and what runs goes on.
+    #[arg(long, conflicts_with = "detach")]
+    watch: bool,
     /// Drop the records that an earlier run has left in the portals' spools, in place of delivering them first.
     #[arg(long)]
     fresh: bool,
@@ -263,8 +269,11 @@ fn lead(arguments: &Arguments, ready: &Ready, signals: Signals, progress: &mut P
     let _limits = Limits::of_all(plan);
     let cluster = Cluster::start(&paths.live_plan(), plan, paths, *generation)
         .map_err(|error| Failure::new(error.to_string()))?;
-    let mut lead = Lead::new(plan, cluster, signals, progress);
+    let mut lead = Lead::new(ready, cluster, signals, progress);
     let started = lead.start();
+    if started.is_ok() && arguments.watch {
+        lead.watch(Watch::new(&arguments.target, arguments.ports, paths));
+    }
     if started.is_ok() && arguments.detach {
         return detach(arguments, ready, lead);
     }
@@ -278,13 +287,16 @@ fn lead(arguments: &Arguments, ready: &Ready, signals: Signals, progress: &mut P
     let stopped = if ending.abrupt { Ok(None) } else { lead.stop().map(Some) };
     let killed = lead.killed;
     let phases = std::mem::take(&mut lead.phases);
-    let undead = lead.into_cluster().end_at_once();
-    let mut outcome = Outcome::new(ending.exit, *generation);
+    let mut outcome = Outcome::new(ending.exit, lead.generation());
+    let mut cluster = lead.into_cluster();
+    let gone = cluster.gone().to_vec();
+    let undead = cluster.end_at_once();
     outcome.phases = phases.into_iter().map(|(phase, ms)| (phase.to_owned(), ms.into())).collect();
     let mut failure = ending.failure;
     match stopped {
         Ok(Some(mut last)) => {
             let failed = cluster::write_off(paths, &mut last);
+            last.extend(gone);
             outcome.flows = accounts(plan, &last);
             // Whoever cuts a stop short knows what that costs.
             let failed = failed.first().filter(|_| !killed);

@@ -13,16 +13,17 @@ use signal_hook::{
 use waldo_compiler::plan::{Plan, Program, Speaks};
 use waldo_runtime::{
     cluster::{
-        Cluster, ClusterError,
+        Cluster, ClusterError, membership,
         outlook::{self, Movement, Trouble},
         stop_takes,
     },
     control::{Command, Keeper, ServerStatus, Stand},
     idle::Verdict,
+    paths::Paths,
 };
 use waldo_sdk::page::{Entry, Kind};
 
-use super::progress::Progress;
+use super::{Ready, progress::Progress, watch::Watch};
 use crate::numbers::grouped;
 
 /// How often servers are asked how they are.
@@ -71,7 +72,10 @@ impl From<ClusterError> for Broken {
 
 /// A cluster with the command that leads it.
 pub struct Lead<'a> {
-    plan: &'a Plan,
+    plan: Plan,
+    generation: u64,
+    paths: &'a Paths,
+    watch: Option<Watch>,
     cluster: Cluster,
     signals: Signals,
     progress: &'a mut Progress,
@@ -97,10 +101,13 @@ pub fn catch_signals() -> std::io::Result<Signals> {
 
 impl<'a> Lead<'a> {
     /// Leads launchers that listen.
-    pub fn new(plan: &'a Plan, cluster: Cluster, signals: Signals, progress: &'a mut Progress) -> Self {
+    pub fn new(ready: &'a Ready, cluster: Cluster, signals: Signals, progress: &'a mut Progress) -> Self {
         let now = Instant::now();
         Self {
-            plan,
+            plan: ready.plan.clone(),
+            generation: ready.generation,
+            paths: &ready.paths,
+            watch: None,
             cluster,
             signals,
             progress,
@@ -117,6 +124,16 @@ impl<'a> Lead<'a> {
         }
     }
 
+    /// Rolls out each save of the topology from now on.
+    pub fn watch(&mut self, watch: Watch) {
+        self.watch = Some(watch);
+    }
+
+    /// The number of the plan that is live.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// The launchers.
     pub fn into_cluster(self) -> Cluster {
         self.cluster
@@ -129,7 +146,7 @@ impl<'a> Lead<'a> {
             if outlook::is_leaving(&self.last) {
                 return Err(Broken::StoppedByAnother);
             }
-            if let Some(trouble) = outlook::trouble(&self.last, still) {
+            if let Some(trouble) = self.trouble(still) {
                 return Err(Broken::Trouble(trouble));
             }
             if outlook::is_standing(&self.last) {
@@ -194,15 +211,16 @@ impl<'a> Lead<'a> {
     /// stages finish, one after the other in the order of the plan.
     pub fn flow_until_idle(&mut self) -> Result<(), Broken> {
         self.until_idle()?;
-        let stages: Vec<&str> =
-            self.plan.order.iter().map(String::as_str).filter(|stage| self.is_filter(stage)).collect();
+        // From here on a save would come to stages that have ended.
+        self.watch = None;
+        let stages: Vec<String> = self.plan.order.iter().filter(|stage| self.is_filter(stage)).cloned().collect();
         if !stages.is_empty() {
             self.begin_phase("finish");
         }
         stages.iter().try_for_each(|stage| self.finish(stage))
     }
 
-    fn processes(&self) -> impl Iterator<Item = &'a waldo_compiler::plan::ProcessPlan> {
+    fn processes(&self) -> impl Iterator<Item = &waldo_compiler::plan::ProcessPlan> {
         self.plan.servers.values().flat_map(|server| &server.processes)
     }
 
@@ -216,7 +234,6 @@ impl<'a> Lead<'a> {
     }
 
     fn until_idle(&mut self) -> Result<(), Broken> {
-        let only_clients = !self.processes().any(waldo_compiler::plan::ProcessPlan::is_source);
         let mut pause = PROVE;
         let mut miscounted: Option<Instant> = None;
         loop {
@@ -224,12 +241,21 @@ impl<'a> Lead<'a> {
             if outlook::is_leaving(&self.last) {
                 return Err(Broken::StoppedByAnother);
             }
-            if let Some(trouble) = outlook::trouble(&self.last, still) {
+            if let Some(trouble) = self.trouble(still) {
                 return Err(Broken::Trouble(trouble));
             }
+            let only_clients = !self.processes().any(waldo_compiler::plan::ProcessPlan::is_source);
             if outlook::sources_finished(&self.last) && (!only_clients || still >= self.quiet_enough()) {
+                let generation = self.generation;
                 match self.cluster.prove_idle()? {
-                    Verdict::Idle => return Ok(()),
+                    Verdict::Idle => {
+                        // A rollout that was under way may have brought servers that nobody has asked.
+                        self.ask()?;
+                        if self.generation == generation && !self.is_rolling_out() {
+                            return Ok(());
+                        }
+                        miscounted = None;
+                    }
                     verdict @ Verdict::Miscounted { .. } => {
                         let since = *miscounted.get_or_insert_with(Instant::now);
                         if since.elapsed() > MISCOUNTED {
@@ -263,7 +289,7 @@ impl<'a> Lead<'a> {
             if outlook::has_finished(&self.last, stage) {
                 break;
             }
-            if let Some(trouble) = outlook::trouble(&self.last, still) {
+            if let Some(trouble) = self.trouble(still) {
                 return Err(Broken::Trouble(trouble));
             }
             if outlook::is_leaving(&self.last) {
@@ -289,9 +315,43 @@ impl<'a> Lead<'a> {
         if self.signals.pending().next().is_some() {
             return Err(Broken::Interrupted);
         }
+        if let Some(watch) = &mut self.watch
+            && watch.tend(&mut self.signals, self.progress)
+        {
+            return Err(Broken::Interrupted);
+        }
         self.ask_if_due()?;
         self.tell_pauses();
         Ok(self.movement.observe(&self.last, self.began.elapsed()))
+    }
+
+    /// Whether a rollout is under way, whoever leads it.
+    fn is_rolling_out(&self) -> bool {
+        self.last.iter().any(|server| server.rollout.is_some())
+    }
+
+    /// What keeps the run from ending well. What fails in a rollout is for that to put right.
+    fn trouble(&self, still: Duration) -> Option<Trouble> {
+        if self.is_rolling_out() { None } else { outlook::trouble(&self.last, still) }
+    }
+
+    /// Goes by the plan that a rollout has made live, whoever led it.
+    fn follow(&mut self) {
+        let newest = self.last.iter().map(|server| server.generation).max().unwrap_or(0);
+        let is_known = |name: &String| self.last.iter().any(|server| server.server == *name);
+        let mut wanted = self.plan.servers.iter().filter(|(_, server)| !server.processes.is_empty());
+        if newest <= self.generation && wanted.all(|(name, _)| is_known(name)) {
+            return;
+        }
+        // What can't be read now is looked at again the next time.
+        let Ok(Some((generation, plan))) = membership::live(self.paths) else { return };
+        // What this command has rolled out itself it has told.
+        let is_own = self.watch.as_ref().and_then(Watch::rolled_out) == Some(generation);
+        if generation > self.generation && !is_own {
+            self.progress.say(&format!("plan {generation} is live"));
+        }
+        (self.generation, self.plan) = (generation, plan);
+        self.cluster.follow();
     }
 
     fn ask_if_due(&mut self) -> Result<(), ClusterError> {
@@ -307,6 +367,7 @@ impl<'a> Lead<'a> {
             self.progress.say(&format!("the launcher of {server} had died; another one has taken over"));
         }
         self.progress.observe(&self.last);
+        self.follow();
         Ok(())
     }
 
@@ -340,7 +401,7 @@ impl<'a> Lead<'a> {
     /// # Errors
     /// If a launcher fails, or doesn't end.
     pub fn stop(&mut self) -> Result<Vec<ServerStatus>, ClusterError> {
-        let patience = stop_takes(self.plan);
+        let patience = stop_takes(&self.plan);
         self.begin_phase("stop");
         if let Err(error) = self.cluster.tell(&Command::StopStages)
             && !error.is_orderly()

@@ -10,9 +10,11 @@ use serde_json::json;
 use waldo_runtime::{
     control::ServerStatus,
     ledger::{self, Account, When},
+    rollout::Report,
 };
 
-use crate::numbers::grouped;
+use super::watch;
+use crate::{deploy, exit::Failure, numbers::grouped};
 
 /// How often the line on a terminal is refreshed.
 const REFRESH: Duration = Duration::from_millis(200);
@@ -61,6 +63,38 @@ impl Progress {
             Style::Terminal | Style::Lines => {
                 let _ = writeln!(std::io::stderr(), "{what}");
             }
+        }
+    }
+
+    /// Says what is being done, until the next line takes its place. Where nothing can be taken back, nothing is said.
+    pub fn step(&mut self, what: &str) {
+        if self.style == Style::Terminal {
+            let line = fit(what, width());
+            let _ = write!(std::io::stderr(), "\r\x1b[K{line}").and_then(|()| std::io::stderr().flush());
+            self.line_stands = true;
+        }
+    }
+
+    /// Shows what has come of a rollout.
+    pub fn rolled_out(&mut self, report: &Report) {
+        if self.style == Style::Json {
+            let ms = self.milliseconds();
+            let ledger = deploy::document(report, deploy::exit_of(report.result)).unwrap_or_default();
+            self.event(&json!({"event": "rollout", "ms": ms, "ledger": ledger}));
+        } else {
+            self.say(&watch::line(report));
+        }
+    }
+
+    /// Shows what is wrong with what was saved; what runs goes on.
+    pub fn fail(&mut self, failure: &Failure) {
+        self.clear();
+        if self.style == Style::Json {
+            let ms = self.milliseconds();
+            self.event(&json!({"event": "refused", "ms": ms, "error": failure.message}));
+        } else {
+            failure.print();
+            self.say("what runs goes on");
         }
     }
 

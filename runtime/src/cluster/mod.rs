@@ -1,6 +1,7 @@
 //! All servers of a namespace on this machine, as the command that leads them sees them: one launcher each.
 
 mod farewell;
+pub mod membership;
 pub mod neighbours;
 pub mod outlook;
 pub mod preflight;
@@ -9,6 +10,7 @@ mod running;
 mod survey;
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     process::{Child, ExitStatus},
@@ -26,7 +28,7 @@ pub use survey::{Launcher as LauncherSeen, Seen, survey};
 
 use crate::{
     control::{Answer, Client, Command, ServerStatus, Stand, Unanswered},
-    idle::Verdict,
+    idle::{FirstReading, Verdict},
     launcher::{self, Options, last_lines},
     paths::Paths,
     sys::process,
@@ -93,13 +95,15 @@ pub struct Cluster {
     news: Vec<String>,
     /// Whether processes have fallen to us whose launcher has died.
     has_orphans: bool,
+    /// How servers were when they left that a rollout has taken out.
+    gone: Vec<ServerStatus>,
 }
 
 #[derive(Debug)]
 struct Launcher {
     server: String,
-    /// Its stdin is held open by it: a launcher stops when that closes.
-    child: Child,
+    /// Its stdin is held open by it: a launcher stops when that closes. `None` if a rollout has started it.
+    child: Option<Child>,
     ended: Option<ExitStatus>,
     client: Client,
     log: PathBuf,
@@ -115,7 +119,13 @@ impl Cluster {
     pub fn start(plan_file: &Path, plan: &Plan, paths: &Paths, generation: u64) -> Result<Self, ClusterError> {
         // What launchers leave when they are killed falls to us, and can be reaped.
         let _ = process::become_subreaper();
-        let mut cluster = Self { paths: paths.clone(), launchers: Vec::new(), news: Vec::new(), has_orphans: false };
+        let mut cluster = Self {
+            paths: paths.clone(),
+            launchers: Vec::new(),
+            news: Vec::new(),
+            has_orphans: false,
+            gone: Vec::new(),
+        };
         let mut starting = Vec::new();
         let mut failed = None;
         for server in plan.servers.keys() {
@@ -202,12 +212,14 @@ impl Cluster {
         let firsts = self.call(
             |_| Command::ReadDone,
             |client, answer| match answer {
-                Answer::Done(first) => Ok(first),
+                Answer::Done(first) => Ok((client.server().to_owned(), first)),
                 other => Err(client.strange(&format!("{other:?}"))),
             },
         )?;
+        let firsts: BTreeMap<String, FirstReading> = firsts.into_iter().collect();
         let verdicts = self.call(
-            |place| Command::ReadSent { first: firsts[place].clone() },
+            // One that was brought in between has no first reading, and its verdict will be that something has changed.
+            |server| Command::ReadSent { first: firsts.get(server).cloned().unwrap_or_default() },
             |client, answer| match answer {
                 Answer::Judged(verdict) => Ok(verdict),
                 other => Err(client.strange(&format!("{other:?}"))),
@@ -219,7 +231,7 @@ impl Cluster {
     /// Asks all launchers, then takes all answers.
     fn call<T>(
         &mut self,
-        command: impl Fn(usize) -> Command,
+        command: impl Fn(&str) -> Command,
         understand: impl Fn(&Client, Answer) -> Result<T, Unanswered>,
     ) -> Result<Vec<T>, ClusterError> {
         self.reap_orphans();
@@ -228,6 +240,7 @@ impl Cluster {
                 Ok(answers) => return Ok(answers),
                 // Whoever takes over is asked again: what a launcher is told twice it does once.
                 Err(error) => match self.died() {
+                    Some(_) if self.let_go_who_left() => self.connect_anew()?,
                     Some(died) => self.follow_up(died)?,
                     None => return Err(ClusterError::Unanswered(error)),
                 },
@@ -237,11 +250,11 @@ impl Cluster {
 
     fn call_once<T>(
         &mut self,
-        command: &impl Fn(usize) -> Command,
+        command: &impl Fn(&str) -> Command,
         understand: &impl Fn(&Client, Answer) -> Result<T, Unanswered>,
     ) -> Result<Vec<T>, Unanswered> {
-        for (place, launcher) in self.launchers.iter_mut().enumerate() {
-            launcher.client.ask(command(place))?;
+        for launcher in &mut self.launchers {
+            launcher.client.ask(command(&launcher.server))?;
         }
         let answers = self.launchers.iter_mut().map(|launcher| {
             let answer = launcher.client.answer()?;
@@ -256,6 +269,10 @@ impl Cluster {
         if died.is_orderly() || !self.replace_the_dead()? {
             return Err(died);
         }
+        self.connect_anew()
+    }
+
+    fn connect_anew(&mut self) -> Result<(), ClusterError> {
         for launcher in &mut self.launchers {
             launcher.client = revive::connected(&launcher.server, &self.paths.server(&launcher.server))?;
         }
@@ -266,8 +283,17 @@ impl Cluster {
     fn replace_the_dead(&mut self) -> Result<bool, ClusterError> {
         let mut replaced = false;
         for launcher in &mut self.launchers {
-            let was_killed = launcher.has_ended() && !launcher.ended.is_some_and(|status| status.success());
+            let was_killed = launcher.has_ended(&self.paths) && !launcher.ended.is_some_and(|status| status.success());
             if !was_killed {
+                continue;
+            }
+            // Whoever leads a rollout needs one at once.
+            if is_running(&self.paths, &launcher.server).is_ok_and(|holder| holder.is_some()) {
+                launcher.client = revive::connected(&launcher.server, &self.paths.server(&launcher.server))?;
+                (launcher.child, launcher.ended) = (None, None);
+                self.has_orphans = true;
+                self.news.push(launcher.server.clone());
+                replaced = true;
                 continue;
             }
             let Some(left) = left(&self.paths, &launcher.server) else { return Ok(false) };
@@ -277,7 +303,7 @@ impl Cluster {
             self.has_orphans = true;
             let next = revive::spawn(&left.options(true), &self.paths.server(&launcher.server))?;
             let (next, client) = next.connected(&self.paths, &mut launcher.revivals)?;
-            (launcher.child, launcher.client, launcher.ended) = (next.child, client, None);
+            (launcher.child, launcher.client, launcher.ended) = (Some(next.child), client, None);
             self.news.push(launcher.server.clone());
             replaced = true;
         }
@@ -294,7 +320,8 @@ impl Cluster {
         if !self.has_orphans {
             return;
         }
-        let launchers: Vec<i32> = self.launchers.iter().map(|launcher| launcher.child.id().cast_signed()).collect();
+        let children = self.launchers.iter().filter_map(|launcher| launcher.child.as_ref());
+        let launchers: Vec<i32> = children.map(|child| child.id().cast_signed()).collect();
         for pid in process::own_children().into_iter().filter(|pid| !launchers.contains(pid)) {
             let _ = process::reap(pid);
         }
@@ -304,8 +331,9 @@ impl Cluster {
     fn died(&mut self) -> Option<ClusterError> {
         let until = Instant::now() + Duration::from_millis(500);
         loop {
+            let paths = &self.paths;
             let ended = self.launchers.iter_mut().find_map(|launcher| {
-                launcher.has_ended();
+                launcher.has_ended(paths);
                 launcher.ended.map(|status| (&*launcher, status))
             });
             if let Some((launcher, status)) = ended {
@@ -331,7 +359,8 @@ impl Cluster {
 
     /// Whether all launchers have ended.
     pub fn has_ended(&mut self) -> bool {
-        self.launchers.iter_mut().all(Launcher::has_ended)
+        let paths = &self.paths;
+        self.launchers.iter_mut().all(|launcher| launcher.has_ended(paths))
     }
 
     /// Leaves the launchers to themselves: they go on when this command ends.
@@ -356,9 +385,8 @@ impl Cluster {
         }
         let mut left = Vec::new();
         for launcher in &mut self.launchers {
-            if !launcher.has_ended() {
-                let _ = launcher.child.kill();
-                let _ = launcher.child.wait();
+            if !launcher.has_ended(&self.paths) {
+                launcher.kill(&self.paths);
             }
             let places = self.paths.server(&launcher.server);
             if let Err(pids) = launcher::clear_leftovers(&places, false) {
@@ -385,13 +413,28 @@ impl Cluster {
 impl Launcher {
     fn new(started: Starting, client: Client, revivals: Revivals) -> Self {
         let Starting { server, child, log, log_from } = started;
-        Self { server, child, ended: None, client, log, log_from, revivals }
+        Self { server, child: Some(child), ended: None, client, log, log_from, revivals }
     }
 
-    fn has_ended(&mut self) -> bool {
+    fn has_ended(&mut self, paths: &Paths) -> bool {
         if self.ended.is_none() {
-            self.ended = self.child.try_wait().ok().flatten();
+            self.ended = match &mut self.child {
+                Some(child) => child.try_wait().ok().flatten(),
+                None => membership::ended_elsewhere(paths, &self.server),
+            };
         }
         self.ended.is_some()
+    }
+
+    fn kill(&mut self, paths: &Paths) {
+        match &mut self.child {
+            Some(child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            None => {
+                let _ = running::kill_launcher(paths, &self.server);
+            }
+        }
     }
 }

@@ -50,7 +50,7 @@ impl Movement {
 
 /// The process that keeps the run from ending well, if there is one. `still` is for how long nothing has moved.
 pub fn trouble(servers: &[ServerStatus], still: Duration) -> Option<Trouble> {
-    let processes = || servers.iter().flat_map(|server| server.processes.iter().map(move |process| (server, process)));
+    let processes = || servers.iter().flat_map(|server| there(server).map(move |process| (server, process)));
     processes().find_map(|(server, process)| {
         let what = if process.state == Condition::GivenUp {
             "has been given up".to_owned()
@@ -70,6 +70,11 @@ pub fn trouble(servers: &[ServerStatus], still: Duration) -> Option<Trouble> {
         let what = format!("{}/{} {what}{ended}", server.server, process.name);
         Some(Trouble { what, log: process.log.clone(), log_from: process.log_from })
     })
+}
+
+/// The processes that the live plan has.
+fn there(server: &ServerStatus) -> impl Iterator<Item = &ProcessStatus> {
+    server.processes.iter().filter(|process| !process.removed)
 }
 
 /// How many failed starts in a row are too many.
@@ -102,15 +107,14 @@ pub fn is_leaving(servers: &[ServerStatus]) -> bool {
 
 /// Whether every source has sent all that it had.
 pub fn sources_finished(servers: &[ServerStatus]) -> bool {
-    let mut sources =
-        servers.iter().flat_map(|server| &server.processes).filter(|process| process.role == Role::Source);
+    let mut sources = servers.iter().flat_map(there).filter(|process| process.role == Role::Source);
     servers.iter().all(|server| server.phase == Stand::Flowing)
         && sources.all(|process| process.state == Condition::Finished)
 }
 
 /// Whether all instances of a stage have sent all their output, after they were told that no more input comes.
 pub fn has_finished(servers: &[ServerStatus], stage: &str) -> bool {
-    let mut instances = servers.iter().flat_map(|server| &server.processes).filter(|process| process.stage == stage);
+    let mut instances = servers.iter().flat_map(there).filter(|process| process.stage == stage);
     instances.all(|process| process.finish_done)
 }
 

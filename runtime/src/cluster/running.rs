@@ -165,7 +165,8 @@ fn wait_gone(paths: &Paths, server: &str, until: Instant) -> Result<bool, EndErr
     }
 }
 
-fn kill_launcher(paths: &Paths, server: &str) -> Result<(), EndError> {
+/// Kills a launcher and waits until it is gone.
+pub(super) fn kill_launcher(paths: &Paths, server: &str) -> Result<(), EndError> {
     let Some(holder) = is_running(paths, server)? else { return Ok(()) };
     if let Some(Holder { identity, .. }) = &holder
         && identity.lives()

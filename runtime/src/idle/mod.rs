@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use pages::Pages;
 
 /// What is done with on each edge of a server, and who does it. Made by [`Pages::read_done`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstReading {
     /// Which set of pages was read; grows when one is added or taken away.
     pub set: u64,
