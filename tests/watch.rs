@@ -27,26 +27,30 @@ fn save(playground: &Playground, text: &str) {
 #[test]
 fn twenty_saves_are_rolled_out_in_one_run_and_its_answer_is_exact_as_a_set() {
     let playground = Playground::copy_of("debian");
-    let origins = "3000";
+    let origins = "1000";
     // A source that takes its time until there have been enough rollouts.
     playground.edit("wanted.py", "import index\n", "import index\nimport os\nimport time\n");
     let sends = "    ack.write(ack.line(b\"visit\", origin.encode(), origin.encode()))\n";
-    let waits = "    if not os.path.exists(\"enough\"):\n        time.sleep(0.01)\n";
+    let waits = "    if not os.path.exists(\"enough\"):\n        time.sleep(0.5)\n";
     playground.edit("wanted.py", sends, &format!("{sends}{waits}"));
     let source = "run: ../../target/release/wanted packages.tsv.gz";
     let binaries = fs::read_to_string(playground.path().join("waldo.yaml")).expect("YAML");
     let source = binaries.lines().find(|line| line.contains("/wanted packages")).map_or(source, str::trim).to_owned();
     playground.edit("waldo.yaml", &source, "run: python3 wanted.py\n    speaks: ack");
     let text = fs::read_to_string(playground.path().join("waldo.yaml")).expect("YAML");
-    let with =
-        |instances: usize| text.replace("    in: [visit]\n", &format!("    in: [visit]\n    instances: {instances}\n"));
+    let with = |instances: usize| {
+        // What isn't optimised, on a machine with much to do, takes long to read the index.
+        let stage = format!("    in: [visit]\n    instances: {instances}\n    ready: {{timeout: 2m}}\n");
+        text.replace("    in: [visit]\n", &stage)
+    };
     let mut up = playground.waldo(&["up", "--watch", "--until-idle", "--json"]);
     up.env("ORIGINS", origins);
     let up = playground.start(up);
     wait_until("it flows", || playground.status()["state"] == "flowing");
     for round in 0..ROLLOUTS {
         save(&playground, &with(if round % 2 == 0 { 3 } else { 1 }));
-        wait_until("the save is rolled out", || events(&up, "rollout").len() > round);
+        let rolled = playground::comes_about(|| events(&up, "rollout").len() > round);
+        assert!(rolled, "save {round} was not rolled out: {}\n{}", up.stdout(), playground.status());
     }
     fs::write(playground.path().join("enough"), "").expect("a file");
     let rollouts = events(&up, "rollout");
@@ -54,6 +58,10 @@ fn twenty_saves_are_rolled_out_in_one_run_and_its_answer_is_exact_as_a_set() {
     let ledger = ended.ledger();
     for rollout in &rollouts {
         assert_eq!(rollout["ledger"]["result"], "ok", "{rollout}");
+    }
+    let held = rollouts.iter().flat_map(|rollout| rollout["ledger"]["flows"].as_object().into_iter().flatten());
+    for (flow, account) in held {
+        assert!(account["held"].as_u64() <= ledger["flows"][flow]["sent"].as_u64(), "{flow}: {account}");
     }
     assert_eq!((rollouts.len(), &ledger["generation"]), (ROLLOUTS, &(ROLLOUTS + 1).into()), "{ledger}");
     for (flow, account) in ledger["flows"].as_object().expect("flows") {
@@ -63,7 +71,7 @@ fn twenty_saves_are_rolled_out_in_one_run_and_its_answer_is_exact_as_a_set() {
     let mut verify = playground.command("./verify", &["demo", "--set"]);
     verify.env("ORIGINS", origins);
     let verified = playground.run(verify).code(0);
-    assert!(verified.stdout.starts_with("exact: 3,000 origins, "), "{}", verified.stdout);
+    assert!(verified.stdout.starts_with("exact: 1,000 origins, "), "{}", verified.stdout);
     playground.assert_nothing_left();
 }
 

@@ -64,6 +64,8 @@ struct Server {
     awaits: bool,
     /// Whether it is looked for, and when it is started again.
     lost_until: Option<Moment>,
+    /// Whether what its portals held has been counted: it says so as often as it is asked.
+    is_counted: bool,
 }
 
 /// A rollout under way.
@@ -88,7 +90,13 @@ pub struct Driver<'a> {
 impl<'a> Driver<'a> {
     /// For these servers; asks nobody yet.
     pub fn new(generation: u64, machine: Machine, servers: &[String], paths: &'a Paths, store: &'a Store) -> Self {
-        let server = |name: &String| Server { name: name.clone(), client: None, awaits: false, lost_until: None };
+        let server = |name: &String| Server {
+            name: name.clone(),
+            client: None,
+            awaits: false,
+            lost_until: None,
+            is_counted: false,
+        };
         Self {
             began: Instant::now(),
             generation,
@@ -298,7 +306,7 @@ impl<'a> Driver<'a> {
             if paused > 0 {
                 self.course.paused.insert(server.clone(), paused);
             }
-            if state == Stage::Done {
+            if state == Stage::Done && !std::mem::replace(&mut self.servers[place].is_counted, true) {
                 for (flow, count) in held {
                     *self.course.held.entry(flow).or_default() += count;
                 }
