@@ -332,7 +332,7 @@ proptest! {
             let sets = [holds, found.rewire.contains(server), found.untouched.contains(server)];
             prop_assert_eq!(sets.into_iter().filter(|is_in| *is_in).count(), 1, "{}", server);
             let drains: BTreeSet<String> =
-                found.drain.get(server).into_iter().flatten().map(|flow| (*flow).to_owned()).collect();
+                found.drain.get(server).into_iter().flatten().map(|drain| drain.flow.to_owned()).collect();
             prop_assert_eq!(drains, leaving(&old, &new, server), "{}", server);
         }
         for server in &found.untouched {

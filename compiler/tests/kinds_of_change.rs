@@ -65,8 +65,8 @@ fn told(found: &Diff<'_>) -> String {
     for (server, reasons) in &found.hold {
         lines.add(server, format!("holds: {}", joined(reasons, "; ")));
     }
-    for (server, flows) in &found.drain {
-        lines.add(server, format!("drains {}", joined(flows, ", ")));
+    for (server, drains) in &found.drain {
+        lines.add(server, format!("drains {}", joined(drains, ", ")));
     }
     for server in &found.rewire {
         lines.add(server, "rewires".to_owned());
@@ -778,7 +778,7 @@ const KINDS: &[Kind] = &[
         replaced: &[("  audit:", "  check:")],
         told: "
             s1 s2 holds: records of suspect must be delivered first; check.0 starts; audit.0 stops
-            s1 s2 drains suspect
+            s1 s2 drains suspect@audit
             s1 s2 rewire relay: + suspect to check; − suspect to audit
             s1 s2 start check.0: new
             s1 s2 stop audit.0: not in the plan any more
@@ -856,7 +856,7 @@ const KINDS: &[Kind] = &[
         replaced: &[("  audit: {run: ./audit, in: [suspect]}\n", "")],
         told: "
             s1 s2 holds: records of suspect must be delivered first; audit.0 stops
-            s1 s2 drains suspect
+            s1 s2 drains suspect@audit
             s1 s2 rewire relay: − suspect to audit
             s1 s2 stop audit.0: not in the plan any more
             setting: flow suspect is consumed by: audit, score → score",

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use waldo_sdk::wiring::{Consumer, Spread};
 
-use super::{Action, GuideChange, Hold, ProcessChange, ServerChange, ServerFate};
+use super::{
+    Action, GuideChange, Hold, ProcessChange, ServerChange, ServerFate,
+    draining::{Drain, Leaving},
+};
 use crate::plan::{Plan, ProcessPlan, Program};
 
 #[derive(Default)]
@@ -12,7 +15,7 @@ pub(super) struct Disturbance<'p> {
     pub(super) hold: BTreeMap<&'p str, Vec<Hold<'p>>>,
     pub(super) rewire: BTreeSet<&'p str>,
     pub(super) untouched: BTreeSet<&'p str>,
-    pub(super) drain: BTreeMap<&'p str, BTreeSet<&'p str>>,
+    pub(super) drain: BTreeMap<&'p str, BTreeSet<Drain<'p>>>,
 }
 
 pub(super) fn of<'p>(
@@ -48,7 +51,8 @@ pub(super) fn of<'p>(
             reasons.extend(given_up.remove(server).map(Hold::GivesUp));
             let drains = leaving.from(before);
             if !drains.is_empty() {
-                reasons.push(Hold::Delivers(drains.iter().copied().collect()));
+                let flows: BTreeSet<&str> = drains.iter().map(|drain| drain.flow).collect();
+                reasons.push(Hold::Delivers(flows.into_iter().collect()));
                 all.drain.insert(server, drains);
             }
             inside(before, &changes, (old, new), &mut reasons);
@@ -137,54 +141,4 @@ fn ways(process: &ProcessPlan) -> BTreeMap<(&str, &str), &Consumer> {
 fn instances(consumer: &Consumer) -> (Option<Spread>, Vec<&str>) {
     let receivers: Vec<&str> = consumer.receivers.iter().map(|receiver| receiver.process.as_str()).collect();
     ((receivers.len() > 1).then_some(consumer.spread), receivers)
-}
-
-/// Records for which the new plan has no place where the old plan has them. (What only moves to other servers is handed
-/// over to them.)
-struct Leaving<'p> {
-    /// Flows that have no guide any more, or go through another portal; and whether clients could send them.
-    flows: BTreeMap<&'p str, bool>,
-    /// Flow → the stages that consumed it and don't any more.
-    consumers: BTreeMap<&'p str, Vec<&'p str>>,
-}
-
-impl<'p> Leaving<'p> {
-    fn of(old: &'p Plan, new: &Plan) -> Self {
-        let mut leaving = Self { flows: BTreeMap::new(), consumers: BTreeMap::new() };
-        for (name, guide) in &old.guide.flows {
-            let Some(flow) = old.flows.get(name) else { continue };
-            if new.guide.flows.get(name).is_none_or(|after| after.portal != guide.portal) {
-                leaving.flows.insert(name, flow.from_clients);
-            }
-            let after = new.flows.get(name).map_or(&[][..], |flow| &flow.consumers);
-            let gone = flow.consumers.iter().filter(|stage| !after.contains(stage)).map(String::as_str);
-            let gone: Vec<_> = gone.collect();
-            if !gone.is_empty() {
-                leaving.consumers.insert(name, gone);
-            }
-        }
-        leaving
-    }
-
-    /// The flows of which a server's portals have to have delivered everything before the switch. Of one that leaves, that is
-    /// wherever it may still be: where it is consumed, where stages send it (so they have to be idle, or it would never end),
-    /// and wherever clients can.
-    fn from(&self, processes: &'p [ProcessPlan]) -> BTreeSet<&'p str> {
-        if self.flows.is_empty() && self.consumers.is_empty() {
-            return BTreeSet::new();
-        }
-        let sent = processes.iter().flat_map(|process| &process.wiring.outputs);
-        let mut leaving: BTreeSet<&str> =
-            sent.map(|output| output.flow.as_str()).filter(|flow| self.flows.contains_key(flow)).collect();
-        let carried =
-            processes.iter().filter_map(|process| process.wiring.portal.as_ref()).flat_map(|doors| &doors.flows);
-        leaving.extend(carried.filter_map(|carried| {
-            let flow = carried.flow.as_str();
-            let goes = self.flows.get(flow).is_some_and(|from_clients| *from_clients || !carried.consumers.is_empty());
-            let gone = self.consumers.get(flow).map_or(&[][..], Vec::as_slice);
-            let loses_one = carried.consumers.iter().any(|consumer| gone.contains(&consumer.stage.as_str()));
-            (goes || loses_one).then_some(flow)
-        }));
-        leaving
-    }
 }

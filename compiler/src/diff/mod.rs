@@ -7,6 +7,7 @@
 mod apply;
 mod because;
 mod disturbance;
+mod draining;
 mod elsewhere;
 mod guide;
 mod holding;
@@ -23,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 pub use because::Because;
+pub use draining::Drain;
 pub use guide::{GuideChange, Keys};
 pub use holding::Hold;
 pub use portal::{PortalChange, Refusal};
@@ -79,9 +81,9 @@ pub struct Diff<'p> {
     pub rewire: BTreeSet<&'p str>,
     /// Servers that hear nothing of it but the number of the new plan.
     pub untouched: BTreeSet<&'p str>,
-    /// Flows that a server's portals must have delivered before the switch, as the new plan has no place for what they have
-    /// of them: server → flows. All of these servers hold.
-    pub drain: BTreeMap<&'p str, BTreeSet<&'p str>>,
+    /// What a server's portals must have delivered before the switch, as the new plan has no place for it. All of these
+    /// servers hold.
+    pub drain: BTreeMap<&'p str, BTreeSet<Drain<'p>>>,
     /// What else differs: of the plan as a whole, its flows, its servers.
     pub settings: Vec<Because>,
     /// Why it can't be rolled out in one step.

@@ -412,6 +412,7 @@ impl Machine {
             FromProcess::Finished => process.finish = Finish::Done,
             FromProcess::Trouble { text } => process.trouble = Some(text),
             FromProcess::Adopted { .. } => {}
+            FromProcess::Drained { but } => process.drained = but,
             FromProcess::Refused { generation, text } => self.refused(index, generation, &text),
             FromProcess::Flushed { generation } => process.flushed = generation,
             FromProcess::HandedOver { generation } => process.handed_over = generation,
@@ -568,6 +569,8 @@ impl Machine {
     fn tell_gate(&mut self, index: ProcessIndex) {
         let closed = self.is_to_be_gated(index);
         let but = self.change.as_ref().map_or_else(Vec::new, |change| change.delivered().to_vec());
+        // What it says of it is an answer to this.
+        self.processes[index.0].drained.clear();
         self.tell(index, ToProcess::Gate { closed, but });
     }
 

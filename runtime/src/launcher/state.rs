@@ -279,6 +279,9 @@ pub struct Process {
     pub handed_over: u64,
     /// The generation that it has settled for, as a portal.
     pub settled: u64,
+    /// What it has delivered, as a portal, because the plan to come has no place for it, as it said last.
+    #[serde(default)]
+    pub drained: Vec<String>,
     /// Whether the plan doesn't have it, or not any more.
     pub removed: bool,
 }
@@ -319,6 +322,7 @@ impl Process {
             flushed: 0,
             handed_over: 0,
             settled: 0,
+            drained: Vec::new(),
             removed: false,
         }
     }

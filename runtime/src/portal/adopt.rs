@@ -86,6 +86,7 @@ impl Portal {
         }
         let carried = self.doors.flows.clone();
         self.rewire(&carried, guide, Some(&former), false)?;
+        self.forget_draining();
         // What was too new for the guide before.
         self.entrance.ask_again();
         Ok(())
@@ -169,6 +170,10 @@ impl Portal {
                 }
                 None => at.forward(&carried.flow, &flow_guide, owner)?,
             });
+        }
+        let (cut, old_locals): (Vec<_>, Vec<_>) = old_locals.into_iter().partition(Destination::is_done);
+        for local in cut {
+            local.give_up_the_rest(&mut self.budget)?;
         }
         // Where this server owns keys, a consumer that is gone has nothing held: that was asked before.
         let owns_some = own.is_some_and(|own| owners.contains(&own));
@@ -381,7 +386,7 @@ fn take_named(destinations: &mut Vec<Destination>, name: &str) -> Option<Destina
     Some(destinations.swap_remove(index))
 }
 
-/// Whether what is held of a flow has somewhere to go by the new plan.
+/// Whether what is held of a flow has somewhere to go by the new plan; what came for a consumer after its cut has gone with it.
 fn has_a_place(flow: &Flow, doors: &Doors, guide: &Guide, place: &Place) -> std::result::Result<(), String> {
     let name = &flow.carried.flow;
     let Some(flow_guide) = guide.flows.get(name) else {
@@ -396,7 +401,7 @@ fn has_a_place(flow: &Flow, doors: &Doors, guide: &Guide, place: &Place) -> std:
     }
     let carried = doors.flows.iter().find(|carried| carried.flow == *name);
     let consumes = |stage: &str| carried.is_some_and(|it| it.consumers.iter().any(|consumer| consumer.stage == stage));
-    match flow.locals.iter().find(|local| !consumes(local.name()) && local.held() > 0) {
+    match flow.locals.iter().find(|local| !consumes(local.name()) && local.held() > 0 && !local.is_done()) {
         None => Ok(()),
         Some(local) => Err(format!(
             "{} records of flow {name} are held for stage {}, which doesn't receive it any more by the new plan",

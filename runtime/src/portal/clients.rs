@@ -43,7 +43,7 @@ impl Portal {
 
     /// Takes what clients have pushed; answers whether anything came.
     pub(super) fn take_from_clients(&mut self) -> Result<bool> {
-        if self.clients.is_none() {
+        if self.clients.is_none() || self.keeps_clients_waiting() {
             return Ok(false);
         }
         let mut gathered: Vec<(Vec<u8>, u32)> = vec![(Vec::new(), 0); self.flows.len()];

@@ -31,6 +31,8 @@ pub struct Destination {
     name: String,
     kept: Vec<Shelf>,
     last: Shelf,
+    /// The index in `last` of the first record that is not for it any more, as it is about to go.
+    cut: Option<u64>,
     to: To,
 }
 
@@ -69,7 +71,7 @@ impl Opening<'_> {
     fn open(&mut self, flow: &str, name: &str, to: To) -> Result<Destination> {
         let kept = kept_shelves(self.place, self.page, flow, name, self.budget)?;
         let last = Shelf::open(self.place, self.page, flow, name, self.budget)?;
-        Ok(Destination { flow: flow.to_owned(), name: name.to_owned(), kept, last, to })
+        Ok(Destination { flow: flow.to_owned(), name: name.to_owned(), kept, last, cut: None, to })
     }
 
     /// Lets a consumer's destination go on as the wiring has it now.
@@ -115,6 +117,32 @@ impl Destination {
     /// How many records have been appended since the page was new.
     pub fn ever_appended(&self) -> i64 {
         self.last.ever_appended()
+    }
+
+    /// It is about to go: what is there now is the last that it gets. Doesn't move an earlier cut.
+    pub fn cut(&mut self) {
+        self.cut.get_or_insert(self.last.next());
+    }
+
+    /// It stays after all, or has gone.
+    pub fn forget_cut(&mut self) {
+        self.cut = None;
+    }
+
+    /// Whether it is about to go.
+    pub fn is_cut(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// Whether it is about to go and has got all that it is to get.
+    pub fn is_done(&self) -> bool {
+        self.cut.is_some_and(|cut| self.last.cursor() >= cut) && self.kept.iter().all(|shelf| shelf.held() == 0)
+    }
+
+    /// Gives up what came after the cut: its consumer isn't there any more.
+    pub fn give_up_the_rest(mut self, budget: &mut Budget) -> Result<()> {
+        while self.last.move_front(budget, |_, _, _| {})? > 0 {}
+        self.close(budget)
     }
 
     /// How many records are held for it.
@@ -188,10 +216,15 @@ impl Destination {
                 self.give_up_empty(budget)?;
             }
             let to = &mut self.to;
+            let end = self.cut.filter(|_| self.kept.is_empty());
             let shelf = self.kept.first_mut().unwrap_or(&mut self.last);
+            let most = end.map_or(u64::MAX, |end| end.saturating_sub(shelf.cursor()));
+            let most = u32::try_from(most).unwrap_or(u32::MAX);
             let handed = shelf.hand_on(budget, |records, left, cursor| match to {
-                To::Stage(route) if route.spread() == Spread::Any => hand_block(route, outlet, records, left, &cursor),
-                To::Stage(route) => hand_each(records, left, |at, record, _| {
+                To::Stage(route) if route.spread() == Spread::Any => {
+                    hand_block(route, outlet, records, (left, most), &cursor)
+                }
+                To::Stage(route) => hand_each(records, left.min(most), |at, record, _| {
                     cursor.move_behind(at + 1);
                     route.push(outlet, record)
                 }),
@@ -227,16 +260,19 @@ impl Destination {
     }
 }
 
-/// As many of the records as one instance has credit for, in one piece.
+/// As many of the `left` records as one instance has credit for, in one piece; `most` at most.
 fn hand_block(
     route: &mut Route,
     outlet: &mut Outlet,
     records: &[u8],
-    left: u32,
+    (left, most): (u32, u32),
     cursor: &Cursor<'_>,
 ) -> Result<(u32, usize)> {
+    if most == 0 {
+        return Ok((0, 0));
+    }
     let Some(channel) = route.pick(outlet, b"") else { return Ok((0, 0)) };
-    let count = u32::try_from(outlet.credit(channel)).unwrap_or(u32::MAX).min(left);
+    let count = u32::try_from(outlet.credit(channel)).unwrap_or(u32::MAX).min(left).min(most);
     let mut end = 0;
     if count == left {
         end = records.len();

@@ -16,6 +16,7 @@
 mod adopt;
 mod clients;
 mod destination;
+mod draining;
 mod entrance;
 mod flow;
 mod passage;
@@ -32,6 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use draining::Draining;
 use entrance::{Entrance, Taken};
 use flow::{Flow, From};
 use quarantine::Quarantine;
@@ -79,8 +81,8 @@ struct Portal {
     /// From adoption until settled.
     transition: Option<UnderWay>,
     holding: bool,
-    /// Flows that are delivered though it holds.
-    but: Vec<String>,
+    /// What is delivered though it holds.
+    draining: Draining,
     stopping: bool,
     said_trouble: bool,
     // Last, so that sockets are closed before it is terminated.
@@ -146,7 +148,7 @@ impl Portal {
             entrance,
             clients: None,
             transition: None,
-            but: Vec::new(),
+            draining: Draining::default(),
             stopping: false,
             said_trouble: false,
             context: context.clone(),
@@ -197,6 +199,8 @@ impl Portal {
                 moved |= self.go_on(control)?;
             }
             moved |= self.hand_on()?;
+            moved |= self.hand_on_before_cuts()?;
+            self.say_drained(control);
             self.entrance.give_receipts(now);
             self.outlet.flush_all()?;
             for link in self.links.all() {
@@ -220,7 +224,7 @@ impl Portal {
         match message {
             ToProcess::Gate { closed, but } => {
                 self.holding = *closed;
-                self.but.clone_from(but);
+                self.drain(*closed, but);
                 self.outlet.flush_all()?;
                 self.page.set_gate(*closed);
                 control.say(FromProcess::Gate { closed: *closed });
@@ -326,7 +330,7 @@ impl Portal {
 
     /// Whether a flow's records may be handed on: to stages, and to portals.
     fn may_hand_on(&self, flow: &Flow) -> (bool, bool) {
-        let is_open = !self.holding || self.but.contains(&flow.carried.flow);
+        let is_open = !self.holding || self.draining.has(&flow.carried.flow);
         // What hasn't been sorted may be another's; what is another's goes there also while this portal holds.
         match &flow.passage {
             None => (is_open, is_open),
@@ -335,13 +339,14 @@ impl Portal {
     }
 
     fn has_backlog(&self) -> bool {
-        self.flows.iter().any(|flow| {
-            let (to_stages, to_portals) = self.may_hand_on(flow);
-            let leaving = flow.passage.iter().flat_map(|passage| &passage.leaving);
-            let portals = || flow.forwards.iter().flatten().chain(leaving.clone());
-            (to_stages && flow.locals.iter().any(|local| local.held() > 0))
-                || (to_portals && portals().any(|portal| portal.held() > 0))
-        })
+        self.has_before_cuts()
+            || self.flows.iter().any(|flow| {
+                let (to_stages, to_portals) = self.may_hand_on(flow);
+                let leaving = flow.passage.iter().flat_map(|passage| &passage.leaving);
+                let portals = || flow.forwards.iter().flatten().chain(leaving.clone());
+                (to_stages && flow.locals.iter().any(|local| local.held() > 0))
+                    || (to_portals && portals().any(|portal| portal.held() > 0))
+            })
     }
 
     fn tend(&mut self, control: &mut Control, now: Instant) -> Result<()> {
@@ -394,7 +399,7 @@ impl Portal {
         if room.0 || self.transition.is_some() {
             items.push(self.entrance.socket().as_poll_item(POLLIN));
         }
-        if let (Some(clients), true) = (&self.clients, room.1) {
+        if let (Some(clients), true) = (&self.clients, room.1 && !self.keeps_clients_waiting()) {
             items.push(clients.as_poll_item(POLLIN));
         }
         if let Some(stream) = control.stream() {

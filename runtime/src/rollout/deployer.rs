@@ -478,7 +478,7 @@ fn parts(live: &Plan, next: &Plan, diff: &Diff<'_>, rebuilt: &BTreeSet<(String, 
     let part = |server: &&String| {
         let name = server.as_str();
         let holds = diff.hold.contains_key(name);
-        let drains = diff.drain.get(name).into_iter().flatten().map(|flow| (*flow).to_owned()).collect();
+        let drains = diff.drain.get(name).into_iter().flatten().map(ToString::to_string).collect();
         let rebuilt = rebuilt.iter().filter(|(on, _)| on == name).map(|(_, process)| process.clone()).collect();
         Part { server: name.to_owned(), holds, changes: !diff.untouched.contains(name), drains, rebuilt }
     };

@@ -344,6 +344,11 @@ impl<'a> Driver<'a> {
             self.drains = None;
             return;
         }
+        if !self.machine.waiting_for().is_empty() {
+            // Not all portals keep clients waiting yet.
+            *first = None;
+            return;
+        }
         let mut clients = cluster::connect(self.paths);
         let statuses: Vec<ServerStatus> = clients.iter_mut().filter_map(|client| client.status().ok()).collect();
         // What a server has whose launcher is away, nobody knows.

@@ -16,7 +16,7 @@ use std::{
 use cluster::{Cluster, Plan, ServerPlan, assert_exact, payload, wait_until};
 use waldo_sdk::{
     Stage,
-    control::{FromProcess, ToProcess},
+    control::{FromProcess, ToProcess, one_consumer},
     page::{Kind, Page},
 };
 
@@ -180,49 +180,125 @@ fn a_consumer_is_added_and_removed_while_records_flow() {
     }
     cluster.roll_out(&more, &["s1", "s2"]);
     wait_until("the new consumer", || cluster.handled_by("extra") > 1_000);
-    // Held records of a consumer that goes must be delivered first.
+    // A consumer that goes gets what is held for it; what comes meanwhile is for the others alone.
     cluster.hold(&["s1", "s2"]);
-    let held = |cluster: &Cluster, name| {
-        let slot = cluster.server(name).page("relay").find(Kind::Spool, "call@extra").unwrap();
-        slot.under_way()
-    };
-    wait_until("held records", || held(&cluster, "s1") > 0);
+    for server in ["s1", "s2"] {
+        wait_until("held records", || held_for_extra(&cluster, server) > 0);
+    }
+    let but = vec![one_consumer("call", "extra")];
+    for server in ["s1", "s2"] {
+        cluster.server(server).tell("relay", ToProcess::Gate { closed: true, but: but.clone() });
+    }
+    for server in ["s1", "s2"] {
+        cluster.server(server).hears("relay", &FromProcess::Drained { but: but.clone() });
+        wait_until("more for it", || held_for_extra(&cluster, server) > 0);
+    }
     let mut less = cluster.plan.next();
     for server in &mut less.servers {
         server.consumers.pop();
     }
-    cluster.server("s1").tell("relay", ToProcess::Gate { closed: true, but: vec!["call".into()] });
+    let adopters = cluster.replace_files(&less);
+    cluster.adopt_portals(&adopters);
+    for server in ["s1", "s2"] {
+        assert_eq!(held_for_extra(&cluster, server), 0, "it is neither held nor lost");
+    }
+    cluster.switch();
+    cluster.hand_over();
+    cluster.settle();
+    cluster.release();
+    let then = cluster.handled_by("score");
+    wait_until("traffic", || cluster.handled_by("score") > then + 1_000);
     stop.store(true, Ordering::Release);
     let sent = sender.join().unwrap();
-    cluster.plan.sources.clear();
-    less.sources.clear();
-    wait_until("s1 drained", || held(&cluster, "s1") == 0);
-    let adopters = cluster.replace_files(&less);
-    cluster.adopt_portals(&adopters[..1]);
-    let generation = less.generation;
-    cluster.server("s2").tell("relay", ToProcess::Adopt { generation });
-    wait_until("a refusal", || {
-        let refused = |said: &_| matches!(said, FromProcess::Refused { text, .. } if text.contains("extra"));
-        cluster.server("s2").said("relay").iter().any(refused)
-    });
-    cluster.server("s2").tell("relay", ToProcess::gate(false));
-    wait_until("s2 drained", || held(&cluster, "s2") == 0);
-    cluster.hold(&["s2"]);
-    cluster.server("s2").tell("relay", ToProcess::Adopt { generation });
-    let adopted = FromProcess::Adopted { generation };
-    wait_until("adopted", || cluster.server("s2").said("relay").contains(&adopted));
-    cluster.release();
     cluster.all_handled("score", sent.values().sum());
     let handled = cluster.end();
     assert_exact(&handled, "score", &sent);
-    // From where it came in on, the other consumer has had everything.
-    let mut first = BTreeMap::new();
+    // From where it came in to where it left, it has had everything.
+    let mut spans: BTreeMap<&[u8], (u64, u64)> = BTreeMap::new();
     for record in handled.iter().filter(|record| record.stage == "extra") {
-        let from = *first.entry(record.key.clone()).or_insert(record.number);
-        first.insert(record.key.clone(), from);
+        spans.entry(&record.key).or_insert((record.number, record.number)).1 = record.number;
     }
-    let due: u64 = sent.iter().map(|((_, key), count)| count - first.get(key).copied().unwrap_or(*count)).sum();
+    let due: u64 = spans.values().map(|(first, last)| last - first + 1).sum();
     assert_eq!(cluster::assert_in_order(&handled, "extra"), due);
+}
+
+fn held_for_extra(cluster: &Cluster, server: &str) -> u64 {
+    cluster.server(server).page("relay").find(Kind::Spool, "call@extra").unwrap().under_way()
+}
+
+#[test]
+fn a_portal_refuses_a_plan_that_has_no_place_for_what_it_holds() {
+    let mut plan = two_servers();
+    for server in &mut plan.servers {
+        server.consumers.push(("extra", cluster::ANY, 1));
+    }
+    let mut cluster = Cluster::new(plan);
+    cluster.all_sinks();
+    cluster.hold(&["s1", "s2"]);
+    let mut sent = Sent::new();
+    let mut source = cluster.source("s1", "wanted.0");
+    send(&mut source, 0, 10, &mut sent);
+    wait_until("held records", || held_for_extra(&cluster, "s1") > 0);
+    let mut less = cluster.plan.next();
+    less.servers[0].consumers.pop();
+    cluster.replace_files(&less);
+    cluster.server("s1").tell("relay", ToProcess::Adopt { generation: less.generation });
+    wait_until("a refusal", || {
+        let refused = |said: &_| matches!(said, FromProcess::Refused { text, .. } if text.contains("extra"));
+        cluster.server("s1").said("relay").iter().any(refused)
+    });
+    // Nothing has changed.
+    cluster.release();
+    source.finish().unwrap();
+    for stage in ["score", "extra"] {
+        cluster.all_handled(stage, sent.values().sum());
+    }
+    assert_exact(&cluster.end(), "extra", &sent);
+}
+
+#[test]
+fn clients_of_a_flow_that_goes_wait_until_it_is_decided_and_go_on_if_it_is_given_up() {
+    let mut cluster = Cluster::new(two_servers());
+    cluster.all_sinks();
+    cluster.hold(&["s1", "s2"]);
+    let context = zmq::Context::new();
+    let client = context.socket(zmq::PUSH).unwrap();
+    client.connect(&format!("tcp://127.0.0.1:{}", cluster.plan.servers[0].clients)).unwrap();
+    let mut sent = Sent::new();
+    let mut push = |rounds: u64| {
+        for _ in 0..rounds {
+            for number in 0..KEYS {
+                let count = sent.entry((7, key(number))).or_default();
+                let frames = [b"call".to_vec(), key(number), payload(7, *count)];
+                client.send_multipart(frames, 0).unwrap();
+                *count += 1;
+            }
+        }
+        sent.values().sum::<u64>()
+    };
+    let before = push(5);
+    wait_until("held records", || cluster.server("s1").count("clients call") == before);
+    let but = vec!["call".to_owned()];
+    for server in ["s1", "s2"] {
+        cluster.server(server).tell("relay", ToProcess::Gate { closed: true, but: but.clone() });
+    }
+    for server in ["s1", "s2"] {
+        cluster.server(server).hears("relay", &FromProcess::Drained { but: but.clone() });
+    }
+    // Though the gate is closed, all that there is comes to its end: nothing is held, nothing is under way.
+    let all = push(5);
+    cluster.all_handled("score", before);
+    for _ in 0..100 {
+        cluster.server("s1").tell("relay", ToProcess::Finish);
+    }
+    wait_until("a hundred rounds of the portal", || {
+        cluster.server("s1").said("relay").iter().filter(|said| **said == FromProcess::Finished).count() == 100
+    });
+    assert_eq!(cluster.server("s1").count("clients call"), before, "what is sent meanwhile waits");
+    cluster.release();
+    cluster.all_handled("score", all);
+    let handled = cluster.end();
+    assert_exact(&handled, "score", &sent);
 }
 
 #[test]

@@ -127,7 +127,9 @@ impl Control {
             | FromProcess::Adopted { .. }
             | FromProcess::Refused { .. }
             | FromProcess::HandedOver { .. }
-            | FromProcess::Settled { .. } => {}
+            | FromProcess::Settled { .. }
+            // The launcher tells the gate anew on every connection, and this is an answer to that.
+            | FromProcess::Drained { .. } => {}
         }
         self.write(message);
     }

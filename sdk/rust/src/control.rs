@@ -25,7 +25,8 @@ pub enum ToProcess {
     Gate {
         /// Whether to close it.
         closed: bool,
-        /// The flows that a portal goes on delivering behind a closed gate.
+        /// What a portal goes on delivering behind a closed gate, until it has delivered it: flows, and flows for one of
+        /// their consumers alone ([`one_consumer`]). Answered by [`FromProcess::Drained`], besides.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         but: Vec<String>,
     },
@@ -51,6 +52,11 @@ pub enum ToProcess {
         /// The generation of the rollout.
         generation: u64,
     },
+}
+
+/// How a flow is named of which one consumer alone is meant. Names have no `@`.
+pub fn one_consumer(flow: &str, stage: &str) -> String {
+    format!("{flow}@{stage}")
 }
 
 impl ToProcess {
@@ -110,6 +116,12 @@ pub enum FromProcess {
     Settled {
         /// The generation.
         generation: u64,
+    },
+    /// A portal's consumers that go have got all that was there for them, and nothing is taken from clients that send a flow
+    /// that goes. Of such a flow there may be something left.
+    Drained {
+        /// What it was told to deliver.
+        but: Vec<String>,
     },
     /// Something that a person should read, for `status` and the log.
     Trouble {

@@ -58,7 +58,7 @@ pub struct Change {
     /// Names in the order of the plan.
     order: Vec<String>,
     step: StepName,
-    /// The flows that portals deliver though they hold.
+    /// What portals deliver though they hold: flows, and flows for one consumer.
     but: Vec<String>,
     done: bool,
     failure: Option<Failure>,
@@ -240,15 +240,18 @@ impl Machine {
         change.step = step;
         change.done = false;
         match step {
-            StepName::Hold | StepName::HoldAgain => {
+            StepName::Hold => {
                 change.but.clear();
                 self.gate(true);
             }
+            // What was to be delivered has been, and nothing more of it is taken in: there is nothing to be closed.
+            StepName::HoldAgain => self.gate(true),
             StepName::Drain => {
                 change.but = but;
                 self.gate(true);
             }
             StepName::AdoptPortals => {
+                change.but.clear();
                 self.admit();
                 self.adopt(now, |role| role == Role::Portal);
             }
@@ -577,6 +580,9 @@ impl Machine {
                     && process.gate_closed != self.is_to_be_gated(index) =>
             {
                 Some(if process.gate_closed { "to open its gate" } else { "to close its gate" })
+            }
+            StepName::Drain if process.role == Role::Portal && process.drained != change.but => {
+                Some("to deliver what the new plan has no place for")
             }
             // A portal that is about to come back holds as soon as it does.
             StepName::Hold | StepName::Drain | StepName::HoldAgain | StepName::Abort => None,

@@ -47,6 +47,7 @@ fn process(name: &str, role: Role, policy: RestartPolicy) -> Process {
         flushed: 0,
         handed_over: 0,
         settled: 0,
+        drained: Vec::new(),
         removed: false,
     }
 }
