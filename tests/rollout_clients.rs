@@ -28,7 +28,7 @@ const KEYS: u64 = 20;
 
 fn topology(ports: u16) -> String {
     format!(
-        "topology: clients\n\
+        "topology: asked\n\
          flows:\n  call: {{key: sender, guide: hash, from: clients}}\n  ask: {{key: sender, guide: hash, from: clients}}\n\
          stages:\n  take: {{run: python3 sink.py take, speaks: ack, in: [call]}}\n  \
          note: {{run: python3 sink.py note, speaks: ack, in: [call]}}\n  \
@@ -49,7 +49,7 @@ fn load(port: u16, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
         while !stop.load(Ordering::Acquire) {
             for flow in ["call", "ask"] {
                 let frames = [flow.to_owned(), format!("key-{}", number % KEYS), number.to_string()];
-                client.send_multipart(frames, 0).expect("room");
+                client.send_multipart(frames.iter().map(String::as_str), 0).expect("room");
             }
             number += 1;
             // A load that two Python programs keep up with.
