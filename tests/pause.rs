@@ -46,7 +46,7 @@ impl Playground {
 
     /// Through the portal of a server, which passes on what the other one owns.
     fn send(&self, count: u32, server: &str) {
-        let records = (0..count).map(|number| format!("{number},call\n")).collect::<String>();
+        let records = (0..count).map(|number| format!("{number},call")).collect::<Vec<_>>().join("\n");
         fs::write(self.path().join("records"), records).expect("records");
         self.run(self.waldo(&["send", "call", "records", "--server", server])).code(0);
     }

@@ -22,12 +22,12 @@ impl Flotilla {
         let prefix = format!("{server}/keep.");
         self.identities().keys().filter(|name| name.starts_with(&prefix)).count()
     }
+}
 
-    #[track_caller]
-    fn assert_nothing_lost(&self, ledger: &Value) {
-        for (flow, account) in ledger["flows"].as_object().expect("flows") {
-            assert_eq!((&account["lost"], &account["repeated"]), (&0.into(), &0.into()), "{flow}: {ledger}");
-        }
+#[track_caller]
+fn assert_nothing_lost(ledger: &Value) {
+    for (flow, account) in ledger["flows"].as_object().expect("flows") {
+        assert_eq!((&account["lost"], &account["repeated"]), (&0.into(), &0.into()), "{flow}: {ledger}");
     }
 }
 
@@ -48,7 +48,7 @@ fn an_earlier_plan_is_rolled_out_once_more_and_history_tells_of_every_rollout() 
 
     let ledger = flotilla.json(&["rollback", "--yes"], 0);
     assert_eq!((&ledger["from"], &ledger["generation"]), (&2.into(), &3.into()), "{ledger}");
-    flotilla.assert_nothing_lost(&ledger);
+    assert_nothing_lost(&ledger);
     flotilla.wait_until_whole("rolled back to plan 1");
     assert_eq!(flotilla.instances("s1"), 1);
     // What was live before is now the other one.
@@ -96,7 +96,7 @@ fn a_server_is_drained_and_comes_back_whatever_the_topologys_file_says_by_now() 
     flotilla.edit("flows:\n", "flows:\n  broken: {nonsense: 1}\n");
     let outcome = flotilla.playground.run(flotilla.playground.waldo(&["drain", "s2", "--yes", "--json"])).code(0);
     assert!(outcome.stdout.contains("namespaces: {test: {servers: {s2: {state: drained}}}}"), "{}", outcome.stdout);
-    flotilla.assert_nothing_lost(&outcome.ledger());
+    assert_nothing_lost(&outcome.ledger());
     flotilla.wait_until_whole("s2 drained");
     assert!(flotilla.identities().keys().all(|name| name.starts_with("s1/")), "{:?}", flotilla.identities());
     assert_eq!(flotilla.playground.status()["servers"]["s2"]["state"], "empty");
@@ -109,7 +109,7 @@ fn a_server_is_drained_and_comes_back_whatever_the_topologys_file_says_by_now() 
     assert!(unknown.stderr.contains("servers: `s1`, `s2`"), "{}", unknown.stderr);
 
     let ledger = flotilla.json(&["drain", "s2", "--undo", "--yes"], 0);
-    flotilla.assert_nothing_lost(&ledger);
+    assert_nothing_lost(&ledger);
     flotilla.wait_until_whole("s2 back");
     assert!(flotilla.identities().keys().any(|name| name.starts_with("s2/")), "{:?}", flotilla.identities());
     flotilla.take_moves();
