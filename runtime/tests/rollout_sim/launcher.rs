@@ -424,10 +424,10 @@ impl World {
     fn deployer_has_vanished(&mut self, server: usize) {
         let Some(change) = self.launchers[server].machine.change() else { return };
         let generation = change.generation;
-        let decision = if change.is_decided() {
-            Decision::Commit
-        } else if self.wrong == Wrong::ReleasesOnItsOwn {
+        let decision = if self.wrong == Wrong::ReleasesOnItsOwn {
             Decision::Abort
+        } else if change.is_decided() {
+            Decision::Commit
         } else {
             self.store.decide(generation, Decision::Abort)
         };

@@ -194,7 +194,8 @@ impl World {
             let Some(&(record, version)) = self.processes[who].links[at].queue.front() else { break };
             let receiver = &self.processes[portal];
             let known = Process::version(&receiver.lives, record.flow).unwrap_or(receiver.lives.generation);
-            if !self.processes[who].up || !receiver.up || !receiver.ready || version > known {
+            let is_too_new = version > known && self.wrong != Wrong::SendersFirst;
+            if !self.processes[who].up || !receiver.up || !receiver.ready || is_too_new {
                 break;
             }
             let link = &mut self.processes[who].links[at];
