@@ -720,6 +720,8 @@ impl Machine {
 }
 
 #[cfg(test)]
+mod change_tests;
+#[cfg(test)]
 mod takeover_tests;
 #[cfg(test)]
 mod tests;

@@ -254,7 +254,8 @@ impl World {
         }
         self.later(ASKS, Event::DeployerTick { id });
         self.hears(id, Heard::Tick);
-        if self.cancels(id) {
+        // The way back can't be cancelled.
+        if !matches!(self.deployers[id].at, At::Back | At::On) && self.cancels(id) {
             self.hears(id, Heard::Cancel);
         }
         if let Some(flows) = self.deployers[id].drains.clone()

@@ -236,8 +236,17 @@ impl World {
         launcher.heard = self.now;
         launcher.asker = Some(asker);
         launcher.told = None;
-        let stage = match launcher.machine.asked(generation, name) {
-            Asked::Known(stage) => stage,
+        let mut asked = launcher.machine.asked(generation, name);
+        let later = launcher.machine.change().map(|change| change.generation);
+        if matches!(asked, Asked::Former(_))
+            && later.is_some_and(|later| self.store.decision(later) == Some(Decision::Abort))
+        {
+            self.takes_step(server, &Step::Abort);
+            asked = self.launchers[server].machine.asked(generation, name);
+        }
+        let launcher = &self.launchers[server];
+        let stage = match asked {
+            Asked::Known(stage) | Asked::Former(stage) => stage,
             Asked::Take if name == StepName::Prepare && launcher.machine.phase() != Phase::Flowing => {
                 Stage::Failed(Failure::Other("not everything has been started yet".to_owned()))
             }
@@ -253,7 +262,7 @@ impl World {
         };
         self.keeps(server);
         let stage = self.wrongly(server, name, stage);
-        self.answer(server, asker, generation, name, stage);
+        self.answer(server, asker, generation, name, &stage);
     }
 
     /// A protocol that is broken on purpose does something else besides.
@@ -287,7 +296,7 @@ impl World {
             match name {
                 StepName::AdoptPortals => return,
                 StepName::Flush => {
-                    self.takes_in(server, Happens::Step { step: StepName::AdoptPortals, but: Vec::new() })
+                    self.takes_in(server, Happens::Step { step: StepName::AdoptPortals, but: Vec::new() });
                 }
                 _ => {}
             }
@@ -360,7 +369,7 @@ impl World {
         if !matches!(progress.state, Stage::Working(_)) && launcher.told != Some(state) {
             launcher.told = Some(state);
             self.keeps(server);
-            self.answer(server, asker, progress.generation, progress.step, progress.state);
+            self.answer(server, asker, progress.generation, progress.step, &progress.state);
         }
     }
 

@@ -42,12 +42,12 @@ impl Plan {
     pub fn first(rng: &mut Rng, servers: usize, slots: usize) -> Self {
         let program = Some(Program { edition: 0, works: true });
         let mut placed = vec![Placed { stage: program, source: None }; servers];
-        for server in 0..servers {
-            if servers > 1 && rng.u8(..) < 40 && server > 0 {
-                placed[server].stage = None;
+        for (server, placed) in placed.iter_mut().enumerate() {
+            if server > 0 && rng.u8(..) < 40 {
+                placed.stage = None;
             }
             if server == 0 || rng.bool() {
-                placed[server].source = program;
+                placed.source = program;
             }
         }
         let mut plan = Self { flows: [None, None], servers: placed };
@@ -190,8 +190,8 @@ pub fn parts(before: &Plan, after: &Plan) -> Vec<Part> {
                 }
             }
             (None, Some(_)) => {
-                for server in 0..count {
-                    holds[server] |= after.servers[server].stage.is_some();
+                for (holds, placed) in holds.iter_mut().zip(&after.servers) {
+                    *holds |= placed.stage.is_some();
                 }
             }
             (None, None) => {}

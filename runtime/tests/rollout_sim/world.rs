@@ -231,7 +231,7 @@ impl World {
         }
     }
 
-    pub fn answer(&mut self, server: usize, id: usize, generation: u64, step: StepName, stage: Stage) {
+    pub fn answer(&mut self, server: usize, id: usize, generation: u64, step: StepName, stage: &Stage) {
         self.over_the_net(|| Event::Answered { id, server, generation, step, stage: stage.clone() });
     }
 

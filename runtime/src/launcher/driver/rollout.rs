@@ -118,7 +118,12 @@ impl Driver {
         let of = |state| {
             Answer::Progress(Some(Progress { generation, step: name, state, paused: 0, held: BTreeMap::new() }))
         };
-        if let Asked::Known(stage) = self.machine.asked(generation, name) {
+        let mut asked = self.machine.asked(generation, name);
+        if let (Asked::Former(_), Some(later)) = (&asked, self.given_up()) {
+            self.take_step(later, StepName::Abort, Step::Abort);
+            asked = self.machine.asked(generation, name);
+        }
+        if let Asked::Known(stage) | Asked::Former(stage) = asked {
             return match self.progress() {
                 // How it went besides is known, too.
                 Some(over)
@@ -148,6 +153,13 @@ impl Driver {
             // It is given up, and the one before it goes on.
             None => of(Stage::Done),
         }
+    }
+
+    /// The rollout that is under way, if the store says that it was given up.
+    fn given_up(&self) -> Option<u64> {
+        let generation = self.machine.change()?.generation;
+        let decision = Store::open(&self.paths.store()).and_then(|store| store.decision(generation));
+        matches!(decision, Ok(Some(Decision::Abort))).then_some(generation)
     }
 
     fn take_step(&mut self, generation: u64, name: StepName, step: Step) {

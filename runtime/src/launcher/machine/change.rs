@@ -134,6 +134,9 @@ pub enum Asked {
     Take,
     /// Nothing: how it stands is known.
     Known(Stage),
+    /// It is of the rollout before the one that is under way here. If the store says that this one was given up, it is to be
+    /// aborted, and the question asked anew; if not, the question is a late one, and this is how it stood.
+    Former(Stage),
 }
 
 impl Machine {
@@ -151,6 +154,10 @@ impl Machine {
                 _ if step < change.step => Asked::Known(change.came_to(step)),
                 _ => Asked::Take,
             };
+        }
+        let former = self.change.as_ref().and_then(|change| change.before.as_deref());
+        if let Some(former) = former.filter(|former| former.generation == generation) {
+            return Asked::Former(former.came_to(step));
         }
         let concluded = self.concluded.as_ref().filter(|concluded| concluded.generation == generation);
         if let Some(Concluded { step: StepName::Release, failure: Some(failure), .. }) = concluded
