@@ -72,6 +72,8 @@ enum Part {
     Launch,
     /// Rollouts under load: what is lost, repeated, out of order, and for how long servers pause.
     Rollouts,
+    /// How soon a deploy begins to act when every queue and spool is full.
+    Full,
     /// Portals between stages: records per second and latency.
     Links,
     /// Portals for clients: records per second.
@@ -125,6 +127,7 @@ fn measure(arguments: &Arguments) -> Result<(), Trouble> {
             Part::Idle => [20, 1_000].into_iter().map(|processes| idle::measure(processes, runs)).collect(),
             Part::Launch => launch::measure(&programs, runs),
             Part::Rollouts => rollouts::measure(&programs, rollouts),
+            Part::Full => rollouts::full::measure(&programs, runs),
             Part::Links => relay::measure_links(&programs, runs),
             Part::Clients => relay::measure_clients(&programs, runs).map(|figure| vec![figure]),
             Part::Compiler => compile::in_memory(runs),

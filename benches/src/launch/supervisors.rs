@@ -117,7 +117,7 @@ fn supervisord(directory: &Path, processes: usize) -> Result<Supervisor, Trouble
     let at = directory.display();
     let file = directory.join("supervisord.conf");
     let text = format!(
-        "[supervisord]\nnodaemon=true\nuser=root\nminfds={}\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile={at}/pid\nchildlogdir={at}\n\
+        "[supervisord]\nnodaemon=true\nloglevel=critical\nuser=root\nminfds={}\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile={at}/pid\nchildlogdir={at}\n\
          [program:plain]\ncommand=sleep 1000\nprocess_name=%(process_num)d\nnumprocs={processes}\nautorestart=true\n\
          stdout_logfile=/dev/null\nstderr_logfile=/dev/null\nstdout_logfile_maxbytes=0\nstderr_logfile_maxbytes=0\n",
         processes * 4 + 100

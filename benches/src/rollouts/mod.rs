@@ -4,6 +4,7 @@
 
 pub mod book;
 mod changes;
+pub mod full;
 mod peer;
 pub mod stages;
 
@@ -221,7 +222,7 @@ impl Flotilla<'_> {
     /// Starts it, changes it so many times and ends it. Answers for how many seconds it made records, too.
     fn run(&self, rollouts: usize) -> Result<(Vec<Made>, f64), Trouble> {
         let mut topology = Topology::default();
-        self.write(&topology)?;
+        self.write(&topology.text(self.programs, self.books, RATE / 2))?;
         self.waldo("up", &["--detach", "--quiet"])?;
         let begun = now();
         let done = self.change(&mut topology, rollouts).and_then(|made| {
@@ -242,7 +243,7 @@ impl Flotilla<'_> {
         for number in 0..rollouts {
             let kind = Kind::of(number);
             topology.change(kind);
-            self.write(topology)?;
+            self.write(&topology.text(self.programs, self.books, RATE / 2))?;
             let begun = now();
             let said = self.waldo("deploy", &["--yes", "--json"])?;
             let ended = now();
@@ -253,9 +254,8 @@ impl Flotilla<'_> {
         Ok(made)
     }
 
-    fn write(&self, topology: &Topology) -> Result<(), Trouble> {
+    fn write(&self, text: &str) -> Result<(), Trouble> {
         let path = self.topology.join("waldo.yaml");
-        let text = topology.text(self.programs, self.books, RATE / 2);
         fs::write(&path, text).map_err(|error| Trouble::io(format!("write {}", path.display()), error))
     }
 

@@ -47,7 +47,7 @@ pub fn measure(programs: &Programs, rate: u64, restarts: usize) -> Result<Option
     let conf = directory.path().join("supervisord.conf");
     let text = format!(
         "[unix_http_server]\nfile={at}/socket\n\
-         [supervisord]\nnodaemon=true\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile={at}/pid\nchildlogdir={at}\n\
+         [supervisord]\nnodaemon=true\nloglevel=critical\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile={at}/pid\nchildlogdir={at}\n\
          [rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n\
          [supervisorctl]\nserverurl=unix://{at}/socket\n{}{}",
         under("enter", &format!("enter --at ipc://{at}/enter --to ipc://{at}/lap")),

@@ -75,6 +75,9 @@ pub enum Role {
         /// An endpoint to bind, for a plain one.
         #[arg(long)]
         at: Option<String>,
+        /// How long it takes for a record. Microseconds.
+        #[arg(long, default_value_t = 0)]
+        delay: u64,
     },
 }
 
@@ -212,8 +215,8 @@ impl Role {
             Self::Pass { place, at: Some(at), to } => plain::pass(place, at, to),
             Self::Pass { place, at: None, to } => relay(place, None, to),
             Self::Loop { place, round, to } => relay(place, Some(round), to),
-            Self::Keep { place, at: Some(at) } => plain::keep(place, at),
-            Self::Keep { place, at: None } => keep(place),
+            Self::Keep { place, at: Some(at), .. } => plain::keep(place, at),
+            Self::Keep { place, at: None, delay } => keep(place, Duration::from_micros(*delay)),
         }
     }
 }
@@ -270,11 +273,14 @@ fn relay(place: &Place, round: Option<&str>, to: &str) -> Result<(), Trouble> {
     leave(writer, place, Vec::new())
 }
 
-fn keep(place: &Place) -> Result<(), Trouble> {
+fn keep(place: &Place, delay: Duration) -> Result<(), Trouble> {
     let mut writer = Writer::default();
     let mut stage = Stage::open()?;
     while let Some(record) = stage.receive()? {
         note(&mut writer, read(record.payload())?);
+        if !delay.is_zero() {
+            sleep(delay);
+        }
     }
     stage.finish()?;
     leave(writer, place, Vec::new())
