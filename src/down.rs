@@ -1,9 +1,12 @@
 //! `waldo down`: ends everything that runs in a namespace, also what a launcher that was killed left behind.
 
+mod rollout;
+
 use std::time::Duration;
 
 use waldo_runtime::{
     cluster::{self, Ended},
+    control::Holder,
     sys::{lock, process::Identity},
 };
 
@@ -31,7 +34,9 @@ pub struct Arguments {
 /// Ends it and says what that was. That nothing ran is no error.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Located { plan, paths } = arguments.target.locate()?;
-    let leader = lock::holder::<waldo_runtime::control::Holder>(&paths.lock()).ok().flatten().flatten();
+    let leader = lock::holder::<Holder>(&paths.lock()).ok().flatten().flatten();
+    // Until the end of this: nobody else begins a rollout either.
+    let rollouts = rollout::end(&paths, arguments.now)?;
     let ended = cluster::end(&paths, arguments.now, cluster::stop_takes(&plan))
         .map_err(|error| Failure::new(error.to_string()))?;
     let mut last: Vec<_> = ended.stopped.iter().filter_map(|server| cluster::last_status(&paths, server)).collect();
@@ -45,10 +50,15 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         let cleared: serde_json::Map<_, _> =
             ended.cleared.iter().map(|(server, count)| (server.clone(), (*count).into())).collect();
         let report = serde_json::json!({"format": 1, "topology": plan.topology, "namespace": plan.namespace,
-            "stopped": ended.stopped, "killed": ended.killed, "cleared": cleared});
+            "stopped": ended.stopped, "killed": ended.killed, "cleared": cleared,
+            "rollout": rollouts.ended.map(|by| serde_json::json!({"pid": by.identity.pid, "command": by.what}))});
         println!("{report}");
     } else {
-        println!("{}/{}: {}", plan.topology, plan.namespace, words(&ended));
+        let mut said: Vec<String> = rollouts.ended.iter().map(rollout_ended).collect();
+        if said.is_empty() || !ended.is_nothing() {
+            said.push(words(&ended));
+        }
+        println!("{}/{}: {}", plan.topology, plan.namespace, said.join("; "));
     }
     match failed.first() {
         None => Ok(Exit::Ok),
@@ -66,6 +76,10 @@ fn await_leader(leader: Identity) -> Result<(), Failure> {
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+fn rollout_ended(by: &Holder) -> String {
+    format!("ended the rollout that process {} ({}) led", by.identity.pid, by.what)
 }
 
 fn words(ended: &Ended) -> String {
