@@ -138,6 +138,22 @@ fn a_rollout_opens_nothing_that_a_person_has_paused() {
     assert_eq!(status["servers"]["s1"]["portals"]["relay"]["state"], "paused", "{status}");
     assert_eq!(status["servers"]["s2"]["portals"]["relay"]["state"], "ready", "{status}");
     assert_eq!(status["state"], "partly paused", "{status}");
+    // What must be delivered first isn't, behind a person's back.
+    let text = flotilla.text();
+    let guided = "  plain: {key: {column: 1, separator: \" \"}, guide: hash}";
+    flotilla.edit(guided, "  plain: {}");
+    flotilla.edit("[{flow: plain, spread: key}]", "[plain]");
+    let refused = flotilla.playground.run(flotilla.deploy(&[])).code(1);
+    assert!(refused.stderr.contains("s1/relay is paused: `waldo resume` it"), "{}", refused.stderr);
+    std::fs::write(flotilla.topology(), text).expect("YAML");
+    // Nor does a launcher's death open it.
+    for launcher in flotilla.playground.launchers_of("s1") {
+        let launcher = nix::unistd::Pid::from_raw(launcher);
+        nix::sys::signal::kill(launcher, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+    }
+    flotilla.json(&["deploy", "--yes"], 0);
+    let status = flotilla.playground.status();
+    assert_eq!(status["servers"]["s1"]["portals"]["relay"]["state"], "paused", "{status}");
     flotilla.json(&["resume"], 0);
     flotilla.wait_until_whole("resumed");
     flotilla.down();

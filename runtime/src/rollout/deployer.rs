@@ -25,6 +25,7 @@ use super::{
 use crate::{
     cluster,
     control::{Holder, ServerStatus},
+    launcher::Role,
     ledger::{self, Account},
     paths::Paths,
     programs::Programs,
@@ -234,6 +235,9 @@ impl<'a> Deployer<'a> {
         let to = self.store.newest()? + 1;
         let (next, mut parts) = Self::plan(rollout, to)?;
         let before = self.statuses();
+        if let Some(why) = before.iter().find_map(|status| barred_by_a_pause(status, &parts)) {
+            return Err(DeployError::Refused(why));
+        }
         // Servers that an earlier rollout didn't reach: nobody knows any more what they would disturb.
         for status in before.iter().filter(|status| status.generation != rollout.from) {
             if let Some(part) = parts.iter_mut().find(|part| part.server == status.server) {
@@ -491,6 +495,19 @@ fn bounds(live: &Plan, next: &Plan) -> Bounds {
     let grace = processes().map(|process| process.stop.grace).max().unwrap_or(0);
     let ready = processes().map(|process| process.ready_timeout).max().unwrap_or(0);
     Bounds { idle: live.idle_timeout.max(next.idle_timeout), switch: grace.saturating_add(ready) }
+}
+
+/// What must be delivered before a rollout can go on, a person may have paused.
+fn barred_by_a_pause(status: &ServerStatus, parts: &[Part]) -> Option<String> {
+    let part = parts.iter().find(|part| part.server == status.server && !part.drains.is_empty())?;
+    let portal = status.processes.iter().find(|process| process.paused && process.role == Role::Portal)?;
+    Some(format!(
+        "{server} delivers what it holds of {flows} first, as the new plan doesn't have that there, and {server}/{portal} is \
+         paused: `waldo resume` it",
+        server = status.server,
+        flows = part.drains.join(", "),
+        portal = portal.name
+    ))
 }
 
 fn conclusion(reason: &Reason) -> Conclusion {
