@@ -150,6 +150,7 @@ impl World {
             self.later(100, Event::StartSources { server });
             if self.launchers[server].up {
                 self.takes_in(server, Happens::StartSources);
+                self.keeps(server);
             }
         }
     }
