@@ -16,7 +16,7 @@ use playground::{Outcome, Playground, Running, free_ports, wait_until};
 use serde_json::Value;
 
 /// Records that each source of a flotilla sends in a second.
-const RATE: u64 = 1_000;
+const RATE: u64 = 300;
 /// Origins of the demo that take a while, so that a run can be disturbed in its middle.
 const MANY: &str = "6000";
 
@@ -373,16 +373,20 @@ fn a_launcher_that_is_stopped_for_a_while_goes_on_and_nobody_takes_its_place() {
 fn a_process_that_does_not_come_to_the_next_launcher_is_killed_and_started_again() {
     let playground = sources();
     playground.run(playground.waldo(&["up", "--detach", "--quiet"])).code(0);
+    wait_until("the sources", || process(&playground.status(), "here", "few.0")["state"] == "ready");
     let before = identities(&playground);
     let stopped = pid_of(&playground, "here", "drop.0");
-    kill(Pid::from_raw(stopped), Signal::SIGSTOP).expect("it runs");
     kill_launcher(&playground, "here");
+    // Not before: the system ends a stopped group whose parent goes (SIGHUP).
+    kill(Pid::from_raw(stopped), Signal::SIGSTOP).expect("it runs");
     revive(&playground);
     let again = || process(&playground.status(), "here", "drop.0")["incarnation"] == 2;
     wait_until("its next incarnation", again);
     wait_until("flowing", || process(&playground.status(), "here", "drop.0")["state"] == "ready");
     let after = identities(&playground);
-    assert_eq!(identities_without(&after, "here/drop.0"), identities_without(&before, "here/drop.0"));
+    let log = fs::read_to_string(playground.path().join(".waldo/dev/here/log/launcher.log")).expect("its log");
+    assert_eq!(identities_without(&after, "here/drop.0"), identities_without(&before, "here/drop.0"), "{log}");
+    assert!(log.contains("drop.0: killed") && !log.contains("drop.0: exit"), "{log}");
     playground.run(playground.waldo(&["down"])).code(0);
     playground.assert_nothing_left();
 }

@@ -34,6 +34,8 @@ use crate::{
     sys::process,
 };
 
+/// How long a launcher may take to be gone once it has broken its connections off.
+const BREAKS_OFF: Duration = Duration::from_secs(5);
 /// How long what is left at the end may take to be gone.
 const SWEEP: Duration = Duration::from_secs(5);
 /// How often to look while waiting for a launcher.
@@ -329,7 +331,7 @@ impl Cluster {
 
     /// The error for a launcher that has ended, if one has; waits a moment for it, for it has just broken off.
     fn died(&mut self) -> Option<ClusterError> {
-        let until = Instant::now() + Duration::from_millis(500);
+        let until = Instant::now() + BREAKS_OFF;
         loop {
             let paths = &self.paths;
             let ended = self.launchers.iter_mut().find_map(|launcher| {
