@@ -149,13 +149,9 @@ pub fn are_drained(first: &[ServerStatus], second: &[ServerStatus], flows: &[Str
         for entry in processes.flat_map(|process| &process.entries) {
             let Some(flow) = entry.name.split(['>', '<', '@']).next() else { continue };
             let Some(sum) = sums.get_mut(flow) else { continue };
-            *sum += match entry.kind {
-                Kind::Sent if settled => 0,
-                Kind::Done if settled => entry.done + entry.written_off,
-                Kind::Sent => entry.sent,
-                Kind::Done => 0,
-                Kind::Link | Kind::Spool | Kind::Program if settled => entry.done + entry.written_off,
-                Kind::Link | Kind::Spool | Kind::Program => entry.sent,
+            *sum += match (entry.kind, settled) {
+                (Kind::Done | Kind::Link | Kind::Spool | Kind::Program, true) => entry.done + entry.written_off,
+                (Kind::Sent | Kind::Link | Kind::Spool | Kind::Program, false) => entry.sent,
                 _ => 0,
             };
         }

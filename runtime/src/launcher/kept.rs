@@ -72,12 +72,10 @@ pub struct Kept {
 /// What a launcher's rim knows of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptRollout {
-    /// The plan that it leads to is in the run directory under this generation, unless it is live already.
-    pub next: Option<u64>,
-    /// Whether its guide is in place.
-    pub has_guide: bool,
-    /// The processes that have a page and aren't known to the machine yet.
-    pub new: Vec<String>,
+    /// What it leads to.
+    pub next: Option<KeptNext>,
+    /// What those before lead to that aren't over here.
+    pub before: Vec<KeptNext>,
     /// When stages must be idle.
     pub idle_until: Moment,
     /// Since when gates are closed.
@@ -86,6 +84,17 @@ pub struct KeptRollout {
     pub paused: u64,
     /// How many records of each flow were held.
     pub held: BTreeMap<String, u64>,
+}
+
+/// A plan that a rollout leads to: it is in the run directory under its generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptNext {
+    /// Its number.
+    pub generation: u64,
+    /// Whether its guide is in place.
+    pub has_guide: bool,
+    /// The processes that have a page and aren't known to the machine yet.
+    pub new: Vec<String>,
 }
 
 /// Which process of the system a process is: stands in its `identity.json`.

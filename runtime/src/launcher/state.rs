@@ -361,6 +361,11 @@ impl Process {
         }
     }
 
+    /// Whether it has been asked to leave.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.state, State::Leaving { .. })
+    }
+
     /// How often it has been started again.
     pub fn restarts(&self) -> u64 {
         self.incarnation.saturating_sub(1)

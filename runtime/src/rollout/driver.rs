@@ -28,6 +28,8 @@ const ANSWERS: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: u64 = 100;
 /// How often it is looked whether flows are drained, and whether a launcher is back. Milliseconds.
 const LOOK_AGAIN: u64 = 2;
+/// How soon a launcher is asked again that has nothing to wait for: it mustn't take its deployer for gone. Milliseconds.
+const KEEPS_IN_TOUCH: u64 = 250;
 /// How long a launcher that was started may take until it listens, before another is. Milliseconds.
 const REVIVE_AGAIN: u64 = 2_000;
 
@@ -60,12 +62,23 @@ pub struct Course {
 struct Server {
     name: String,
     client: Option<Client>,
-    /// Whether it is asked to tell how things go on.
-    awaits: bool,
+    /// How many answers it owes. It is asked how things go on when it owes none, or each would call for the next.
+    owes: usize,
+    /// When it is asked so again.
+    await_at: Moment,
     /// Whether it is looked for, and when it is started again.
     lost_until: Option<Moment>,
     /// Whether what its portals held has been counted: it says so as often as it is asked.
     is_counted: bool,
+}
+
+/// Flows that are delivered before the switch.
+struct Drains {
+    flows: Vec<String>,
+    /// The last reading of all pages.
+    first: Option<Vec<ServerStatus>>,
+    /// When they are read again.
+    look_at: Moment,
 }
 
 /// A rollout under way.
@@ -79,7 +92,7 @@ pub struct Driver<'a> {
     commit: Option<Ready>,
     servers: Vec<Server>,
     events: VecDeque<Event>,
-    drains: Option<(Vec<String>, Option<Vec<ServerStatus>>)>,
+    drains: Option<Drains>,
     course: Course,
     phase_began: Instant,
     outcome: Option<Outcome>,
@@ -93,7 +106,8 @@ impl<'a> Driver<'a> {
         let server = |name: &String| Server {
             name: name.clone(),
             client: None,
-            awaits: false,
+            owes: 0,
+            await_at: 0,
             lost_until: None,
             is_counted: false,
         };
@@ -199,10 +213,9 @@ impl<'a> Driver<'a> {
                 let Some(place) = self.place(&server) else { return };
                 let known = &mut self.servers[place];
                 let Some(client) = &mut known.client else { return };
-                let asked = client.ask(Command::Rollout { generation: self.generation, step });
-                let awaited = asked.and_then(|()| client.ask(Command::Await));
-                known.awaits = true;
-                if awaited.is_err() {
+                known.owes += 1;
+                known.await_at = 0;
+                if client.ask(Command::Rollout { generation: self.generation, step }).is_err() {
                     self.lose(place);
                 }
             }
@@ -211,7 +224,7 @@ impl<'a> Driver<'a> {
                     self.servers[place].lost_until = Some(self.now());
                 }
             }
-            Effect::ProveDrained { flows } => self.drains = Some((flows, None)),
+            Effect::ProveDrained { flows } => self.drains = Some(Drains { flows, first: None, look_at: 0 }),
             Effect::Decide(decision) => self.decide(decision),
             Effect::Finish(outcome) => self.outcome = Some(outcome),
         }
@@ -241,14 +254,13 @@ impl<'a> Driver<'a> {
         let server = &mut self.servers[place];
         let socket = self.paths.server(&server.name).commands();
         server.client = Client::connect(&server.name, &socket, None, ANSWERS).ok();
-        server.awaits = false;
+        (server.owes, server.await_at) = (0, 0);
         server.client.is_some()
     }
 
     fn lose(&mut self, place: usize) {
         let server = &mut self.servers[place];
         server.client = None;
-        server.awaits = false;
         self.events.push_back(Event::Lost { server: server.name.clone() });
     }
 
@@ -270,6 +282,7 @@ impl<'a> Driver<'a> {
     }
 
     fn hear(&mut self, watcher: &mut dyn Watcher) {
+        let now = self.now();
         for place in 0..self.servers.len() {
             while self.servers[place].client.as_ref().is_some_and(Client::is_readable) {
                 let Some(client) = &mut self.servers[place].client else { break };
@@ -281,9 +294,10 @@ impl<'a> Driver<'a> {
             }
             let server = &mut self.servers[place];
             if let Some(client) = &mut server.client
-                && !server.awaits
+                && server.owes == 0
+                && server.await_at <= now
             {
-                server.awaits = true;
+                server.owes += 1;
                 if client.ask(Command::Await).is_err() {
                     self.lose(place);
                 }
@@ -293,8 +307,12 @@ impl<'a> Driver<'a> {
 
     fn heard(&mut self, place: usize, progress: Option<Progress>, watcher: &mut dyn Watcher) {
         let server = self.servers[place].name.clone();
-        // The answer to a step comes at once, the one that was waited for behind it: whichever this is, it is asked again.
-        self.servers[place].awaits = false;
+        let now = self.now();
+        let known = &mut self.servers[place];
+        known.owes = known.owes.saturating_sub(1);
+        if !progress.as_ref().is_some_and(|progress| matches!(progress.state, Stage::Working(_))) {
+            known.await_at = now + KEEPS_IN_TOUCH;
+        }
         let Some(Progress { generation, step, state, paused, held }) = progress else { return };
         if generation != self.generation {
             return;
@@ -339,27 +357,36 @@ impl<'a> Driver<'a> {
     }
 
     fn look_whether_drained(&mut self) {
-        let Some((flows, first)) = &mut self.drains else { return };
+        let now = self.now();
+        let Some(drains) = &mut self.drains else { return };
         if self.machine.phase() != Phase::Drain {
             self.drains = None;
             return;
         }
         if !self.machine.waiting_for().is_empty() {
             // Not all portals keep clients waiting yet.
-            *first = None;
+            drains.first = None;
+            return;
+        }
+        if now < drains.look_at {
             return;
         }
         let mut clients = cluster::connect(self.paths);
         let statuses: Vec<ServerStatus> = clients.iter_mut().filter_map(|client| client.status().ok()).collect();
-        // What a server has whose launcher is away, nobody knows.
-        let all_answer = statuses.len() == self.paths.servers_running().len();
-        match first.take() {
-            _ if !all_answer => {}
-            Some(first) if ledger::are_drained(&first, &statuses, flows) => {
+        let took = self.began.elapsed().as_millis() as Moment - now;
+        drains.look_at = now + took + took.max(LOOK_AGAIN);
+        // Nobody knows what is held where no launcher answers.
+        let answers = |server: &Server| statuses.iter().any(|status| status.server == server.name);
+        if !self.servers.iter().all(answers) {
+            drains.first = None;
+            return;
+        }
+        match drains.first.take() {
+            Some(first) if ledger::are_drained(&first, &statuses, &drains.flows) => {
                 self.drains = None;
                 self.events.push_back(Event::Drained);
             }
-            _ => *first = Some(statuses),
+            _ => drains.first = Some(statuses),
         }
     }
 }

@@ -359,6 +359,11 @@ impl Machine {
         let phase = self.phase;
         let renewed = now.saturating_add(self.bound(phase));
         let Some(place) = self.place(name) else { return };
+        // Its launcher has given it up while this deployer couldn't be heard of.
+        if step == StepName::Abort && phase < Phase::Deciding && self.begun {
+            self.fail(now, Reason::OtherDecision);
+            return;
+        }
         let server = &mut self.servers[place];
         if server.asked != Some(step) || server.done {
             return;
@@ -399,6 +404,8 @@ impl Machine {
         if self.phase == Phase::Aborting && !server.may_hold() {
             server.done = true;
             self.go_on_if_done(now);
+        } else if server.done && matches!(self.phase, Phase::Release | Phase::Aborting) {
+            // Nothing more will be asked of it: it may have left, as it should.
         } else {
             self.effects.push(Effect::Revive { server: name });
         }

@@ -7,7 +7,7 @@ use std::{
     process::{Command as Program, Stdio},
 };
 
-use waldo_compiler::plan::Plan;
+use waldo_compiler::plan::{Plan, ProcessPlan};
 use waldo_sdk::page::{Kind, Page};
 
 use super::Driver;
@@ -16,7 +16,7 @@ use crate::{
     idle::{Scope, Verdict},
     launcher::{
         LaunchError,
-        kept::KeptRollout,
+        kept::{KeptNext, KeptRollout},
         machine::{
             Event,
             change::{Asked, Change, Order},
@@ -36,6 +36,8 @@ const LEASE: u64 = 5_000;
 #[derive(Default)]
 pub struct Rollout {
     next: Option<Next>,
+    /// Those before that aren't over here, the last one last: if the one after it is given up, it goes on.
+    before: Vec<Next>,
     /// When its deployer was heard last.
     pub led_at: Moment,
     idle_until: Moment,
@@ -54,13 +56,19 @@ struct Next {
     pages: BTreeMap<String, Page>,
 }
 
+impl Next {
+    fn keep(&self) -> KeptNext {
+        let new = self.pages.keys().cloned().collect();
+        KeptNext { generation: self.generation, has_guide: self.has_guide, new }
+    }
+}
+
 impl Rollout {
     /// What the next launcher must know of it.
     pub fn keep(&self) -> KeptRollout {
         KeptRollout {
-            next: self.next.as_ref().map(|next| next.generation),
-            has_guide: self.next.as_ref().is_some_and(|next| next.has_guide),
-            new: self.next.iter().flat_map(|next| next.pages.keys().cloned()).collect(),
+            next: self.next.as_ref().map(Next::keep),
+            before: self.before.iter().map(Next::keep).collect(),
             idle_until: self.idle_until,
             holds_since: self.holds_since,
             paused: self.paused,
@@ -73,21 +81,19 @@ impl Rollout {
     /// # Errors
     /// If what was kept of it can't be read.
     pub fn restore(kept: &KeptRollout, places: &ServerPaths, now: Moment) -> Result<Self, LaunchError> {
-        let next = |generation| {
-            let open = |name: &String| {
-                let path = places.page(name);
-                let page = Page::open(&path).map_err(LaunchError::io(format!("open {}", path.display())))?;
-                Ok((name.clone(), page))
-            };
-            Ok::<_, LaunchError>(Next {
-                generation,
-                plan: read_plan(&places.plan_of(generation))?,
-                has_guide: kept.has_guide,
-                pages: kept.new.iter().map(open).collect::<Result<_, LaunchError>>()?,
-            })
+        let open = |name: &String| {
+            let path = places.page(name);
+            let page = Page::open(&path).map_err(LaunchError::io(format!("open {}", path.display())))?;
+            Ok::<_, LaunchError>((name.clone(), page))
+        };
+        let next = |kept: &KeptNext| {
+            let plan = read_plan(&places.plan_of(kept.generation))?;
+            let pages = kept.new.iter().map(open).collect::<Result<_, LaunchError>>()?;
+            Ok::<_, LaunchError>(Next { generation: kept.generation, plan, has_guide: kept.has_guide, pages })
         };
         Ok(Self {
-            next: kept.next.map(next).transpose()?,
+            next: kept.next.as_ref().map(next).transpose()?,
+            before: kept.before.iter().map(next).collect::<Result<_, _>>()?,
             led_at: now,
             idle_until: kept.idle_until,
             beats: Vec::new(),
@@ -135,7 +141,7 @@ impl Driver {
             };
         }
         if let Step::Prepare { plan, digest, rebuilt } = step {
-            return match self.prepare_rollout(generation, &plan, &digest, rebuilt.into_iter().collect()) {
+            return match self.prepare_rollout(generation, &plan, &digest, &rebuilt.into_iter().collect()) {
                 Ok(change) => {
                     self.note(&format!("rollout to plan {generation}: prepared"));
                     self.take_in(Event::Prepared(change));
@@ -148,11 +154,9 @@ impl Driver {
             };
         }
         self.take_step(generation, name, step);
-        match self.progress().filter(|progress| progress.generation == generation) {
-            Some(progress) => Answer::Progress(Some(progress)),
-            // It is given up, and the one before it goes on.
-            None => of(Stage::Done),
-        }
+        let goes_on = self.progress().filter(|progress| progress.generation == generation);
+        // Given up, and what it was to lead back from goes on.
+        goes_on.map_or_else(|| of(Stage::Done), |progress| Answer::Progress(Some(progress)))
     }
 
     /// The rollout that is under way, if the store says that it was given up.
@@ -176,16 +180,19 @@ impl Driver {
             StepName::Release => {
                 self.end_pause();
                 self.rollout.held = self.held();
+                // Their plans' files go now.
+                self.rollout.before.clear();
             }
-            StepName::Abort => self.end_pause(),
+            StepName::Abort => {
+                self.end_pause();
+                self.rollout.next = self.rollout.before.pop();
+            }
             _ => {}
         }
         let but = if let Step::Drain { flows } = step { flows } else { Vec::new() };
         self.take_in(Event::Step { step: name, but });
-        match name {
-            StepName::Release => self.lives_by_next(),
-            StepName::Abort => self.rollout.next = self.next_of_former(),
-            _ => {}
+        if name == StepName::Release {
+            self.lives_by_next();
         }
     }
 
@@ -200,18 +207,17 @@ impl Driver {
         generation: u64,
         plan: &Path,
         digest: &str,
-        rebuilt: BTreeSet<String>,
+        rebuilt: &BTreeSet<String>,
     ) -> Result<Change, String> {
         if self.machine.phase() != Phase::Flowing && !self.plans.is_empty() {
             return Err("not everything has been started yet, or it is being stopped".to_owned());
         }
         // What failed after its decision is what this one leads back from.
-        if self.machine.change().is_some_and(Change::is_decided) {
-            self.lives_by_next();
-        }
-        let plan = rollout::read(plan, digest, &self.plan)?;
-        let parts = rollout::parts(&self.plan, &plan, &self.server, &rebuilt)?;
-        rollout::verify(&self.plan, &plan, &self.server, &parts, &self.paths)?;
+        let leads_back = self.machine.change().is_some_and(Change::is_decided);
+        let before = self.rollout.next.as_ref().filter(|_| leads_back).map_or(&self.plan, |next| &next.plan);
+        let plan = rollout::read(plan, digest, before)?;
+        let parts = rollout::parts(before, &plan, &self.server, rebuilt)?;
+        rollout::verify(before, &plan, &self.server, &parts, &self.paths)?;
         prepare::put_plan(&self.places, generation, &plan).map_err(|error| error.to_string())?;
         let mut next = Next { generation, plan, has_guide: false, pages: BTreeMap::new() };
         for (name, part) in &parts {
@@ -220,6 +226,12 @@ impl Driver {
                 let page = self.installation(&next).make_room(process).map_err(|error| error.to_string())?;
                 next.pages.insert(name.clone(), page);
             }
+        }
+        if leads_back {
+            self.lives_by_next();
+        }
+        if self.machine.change().is_some() {
+            self.rollout.before.extend(self.rollout.next.take());
         }
         self.rollout.next = Some(next);
         self.rollout.paused = 0;
@@ -287,23 +299,21 @@ impl Driver {
         Ok(())
     }
 
-    /// What the rollout leads to that goes on now that a later one was given up.
-    fn next_of_former(&self) -> Option<Next> {
-        let generation = self.machine.change().filter(|former| !former.is_decided())?.generation;
-        let plan = read_plan(&self.places.plan_of(generation)).ok()?;
-        Some(Next { generation, plan, has_guide: false, pages: BTreeMap::new() })
-    }
-
     /// The new plan is the one that is live here.
     fn lives_by_next(&mut self) {
-        let Some(next) = self.rollout.next.take() else { return };
+        let Some(next) = &self.rollout.next else { return };
         // Settings that no process has to adopt.
-        for plan in rollout::server_of(&next.plan, &self.server).processes {
-            if let Some(known) = self.plans.iter_mut().find(|known| known.name == plan.name) {
+        let mut plans: BTreeMap<String, ProcessPlan> = rollout::server_of(&next.plan, &self.server)
+            .processes
+            .into_iter()
+            .map(|plan| (plan.name.clone(), plan))
+            .collect();
+        for known in &mut self.plans {
+            if let Some(plan) = plans.remove(&known.name) {
                 *known = plan;
             }
         }
-        self.plan = next.plan;
+        self.plan = next.plan.clone();
         self.note(&format!("lives by plan {}", next.generation));
         self.forget_guides();
     }
@@ -346,6 +356,8 @@ impl Driver {
     /// What a rollout needs while nobody says anything.
     pub(super) fn tend_rollout(&mut self) {
         if self.machine.change().is_none() {
+            self.rollout.next = None;
+            self.rollout.before.clear();
             // It was started to join a rollout, and nobody has asked it to: that was given up before.
             let waited = self.now().saturating_sub(self.rollout.led_at);
             if self.joining && self.machine.processes().is_empty() && waited >= LEASE {

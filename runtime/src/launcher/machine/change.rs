@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use waldo_compiler::plan::ProcessPlan;
+use waldo_compiler::plan::{ProcessPlan, RestartPolicy};
 use waldo_sdk::control::ToProcess;
 
 use super::{Effect, Machine};
@@ -68,7 +68,11 @@ pub struct Change {
     /// of which this server hasn't heard the end, as it had nothing to do for it.
     before: Option<Box<Change>>,
     /// New processes that have been ready once: if they end later, they are started again like any other.
-    proved: Vec<ProcessIndex>,
+    proved: BTreeSet<ProcessIndex>,
+    /// The orders by the places of the processes that the machine knows, as an event must not cost a search by names.
+    orders: Vec<(ProcessIndex, Order)>,
+    /// Those for which nothing could be put in place: it is tried again when the step is asked for again.
+    not_installed: BTreeSet<ProcessIndex>,
 }
 
 impl Change {
@@ -84,7 +88,9 @@ impl Change {
             failure: None,
             failed_switch: None,
             before: None,
-            proved: Vec::new(),
+            proved: BTreeSet::new(),
+            orders: Vec::new(),
+            not_installed: BTreeSet::new(),
         }
     }
 
@@ -196,9 +202,10 @@ impl Machine {
             return Some(Progress { generation, step, state, paused: 0, held: BTreeMap::new() });
         };
         let state = match &change.failure {
-            Some(failure) => Stage::Failed(failure.clone()),
-            None if change.done => Stage::Done,
-            None => Stage::Working(self.waiting_for(change)),
+            // A release tells what is wrong once all else is as it should be: nobody asks after that.
+            Some(failure) if change.step != StepName::Release => Stage::Failed(failure.clone()),
+            _ if change.done => Stage::Done,
+            _ => Stage::Working(self.waiting_for(change)),
         };
         Some(Progress { generation: change.generation, step: change.step, state, paused: 0, held: BTreeMap::new() })
     }
@@ -219,6 +226,7 @@ impl Machine {
             self.settle_for(former);
         }
         self.change.get_or_insert(Change { before: former.map(Box::new), ..change });
+        self.give_orders();
     }
 
     /// A step was asked for.
@@ -229,6 +237,7 @@ impl Machine {
         {
             let (is_decided, holds) = (former.is_decided(), former.step > StepName::Prepare);
             self.change = Some(*former);
+            self.give_orders();
             self.concluded = Some(Concluded { generation, step, failure: None });
             if is_decided {
                 // There is no way back from what failed after its decision: it goes on.
@@ -257,14 +266,11 @@ impl Machine {
                 change.but = but;
                 self.gate(true);
             }
-            StepName::AdoptPortals => {
+            StepName::AdoptPortals | StepName::Switch => {
                 change.but.clear();
                 self.admit();
-                self.adopt(now, |role| role == Role::Portal);
-            }
-            StepName::Switch => {
-                self.admit();
-                self.adopt(now, |role| role != Role::Portal);
+                self.install_again();
+                self.bring_all(now, step, true);
             }
             StepName::HandOver => self.tell_portals(|generation| ToProcess::HandOver { generation }),
             StepName::Settle => self.tell_portals(|generation| ToProcess::Settle { generation }),
@@ -288,8 +294,19 @@ impl Machine {
 
     /// Something of the new plan can't be put in place.
     pub(super) fn not_installed(&mut self, process: ProcessIndex, why: &str) {
+        if let Some(change) = &mut self.change {
+            change.not_installed.insert(process);
+        }
         let name = self.processes[process.0].name.clone();
         self.fail_change(format!("{name}: {why}"));
+    }
+
+    /// What couldn't be put in place is to be tried again.
+    fn install_again(&mut self) {
+        let Some(change) = &mut self.change else { return };
+        for process in std::mem::take(&mut change.not_installed) {
+            self.processes[process.0].installed = 0;
+        }
     }
 
     fn fail_change(&mut self, why: String) {
@@ -313,67 +330,87 @@ impl Machine {
             .map(|plan| Process { removed: true, incarnation: self.begins_behind, ..Process::new(plan) })
             .collect();
         self.processes.extend(new);
+        self.give_orders();
+    }
+
+    /// Finds the processes' parts by their names.
+    fn give_orders(&mut self) {
+        let Some(change) = &mut self.change else { return };
+        let order = |(index, process): (usize, &Process)| {
+            change.parts.get(&process.name).map(|part| (ProcessIndex(index), part.order))
+        };
+        change.orders = self.processes.iter().enumerate().filter_map(order).collect();
     }
 
     fn parts(&self) -> Vec<(ProcessIndex, Order)> {
-        let Some(change) = &self.change else { return Vec::new() };
-        let order = |(index, process): (usize, &Process)| {
-            change.part(&process.name).map(|part| (ProcessIndex(index), part.order))
-        };
-        self.processes.iter().enumerate().filter_map(order).collect()
+        self.change.as_ref().map_or_else(Vec::new, |change| change.orders.clone())
     }
 
-    /// Brings processes of these roles to the new plan, as far as they can go now.
-    fn adopt(&mut self, now: Moment, concerns: impl Fn(Role) -> bool) {
+    /// Brings the processes that this step is about to the new plan, as far as they can go now. Those that adopt it are told
+    /// so if the step has just been `asked` for.
+    fn bring_all(&mut self, now: Moment, step: StepName, asked: bool) {
         for (index, order) in self.parts() {
-            if concerns(self.processes[index.0].role) {
-                self.bring(now, index, order);
+            match (step, self.processes[index.0].role) {
+                (StepName::AdoptPortals, Role::Portal) | (StepName::Switch, Role::Stage | Role::Source) => {
+                    self.bring(now, index, order, asked);
+                }
+                (StepName::Release, Role::Portal | Role::Source) => self.see_off(now, index, order),
+                _ => {}
             }
         }
     }
 
     /// One process's way to the new plan: nothing if it is there, or on its way.
-    fn bring(&mut self, now: Moment, index: ProcessIndex, order: Order) {
+    fn bring(&mut self, now: Moment, index: ProcessIndex, order: Order, asked: bool) {
         let Some(generation) = self.change.as_ref().map(|change| change.generation) else { return };
         let process = &self.processes[index.0];
         let is_there = process.installed == generation;
-        let leaves_in_place = process.role == Role::Portal && order == Order::Leave;
+        let adopts = match order {
+            Order::Adopt => true,
+            // It lives by the new plan until it is empty.
+            Order::Leave => process.role == Role::Portal,
+            // The plan before that one had it, and it hasn't been asked to leave yet.
+            Order::Start => process.is_alive() && !process.is_leaving(),
+            Order::Keep | Order::Restart => false,
+        };
         match order {
-            Order::Keep => {}
-            // A portal that leaves lives by the new plan until it is empty.
-            _ if order == Order::Adopt
-                || leaves_in_place
-                || (order == Order::Start && process.is_alive() && !is_there) =>
-            {
-                if !is_there {
+            _ if adopts => {
+                if asked && !is_there {
                     self.install(index, generation);
                 }
-                self.tell_to_adopt(index);
+                if asked {
+                    self.tell_to_adopt(index);
+                }
             }
+            Order::Keep | Order::Adopt => {}
+            Order::Start | Order::Restart if is_there => {}
+            Order::Start | Order::Restart | Order::Leave if process.is_alive() => self.let_go(now, index),
+            // It waits for the end of the rollout, and isn't started again by what it was.
+            Order::Start | Order::Restart if process.role == Role::Source => self.processes[index.0].cancel_start(),
             Order::Start | Order::Restart => {
-                if is_there {
-                    return;
-                }
+                self.install(index, generation);
+                self.start_new(index);
+            }
+            Order::Leave => self.processes[index.0].state = State::Stopped,
+        }
+    }
+
+    /// What is left of a process's way once gates open: portals that leave do, and sources come.
+    fn see_off(&mut self, now: Moment, index: ProcessIndex, order: Order) {
+        let Some(generation) = self.change.as_ref().map(|change| change.generation) else { return };
+        let process = &self.processes[index.0];
+        match (order, process.role) {
+            (Order::Leave, _) if process.is_alive() => self.ask_to_leave(now, index),
+            (Order::Leave, _) => self.processes[index.0].state = State::Stopped,
+            (Order::Start | Order::Restart, Role::Source) if process.installed != generation => {
                 if process.is_alive() {
-                    self.let_go(now, index);
-                    return;
-                }
-                // A source waits for the end of the rollout. What it was before isn't started again.
-                if process.role == Role::Source {
-                    self.processes[index.0].cancel_start();
+                    self.ask_to_leave(now, index);
                 } else {
                     self.install(index, generation);
                     self.start_new(index);
                 }
             }
-            Order::Leave => {
-                if process.is_alive() {
-                    self.let_go(now, index);
-                } else {
-                    self.processes[index.0].state = State::Stopped;
-                }
-            }
-            Order::Adopt => {}
+            _ => {}
         }
     }
 
@@ -410,6 +447,9 @@ impl Machine {
     fn let_go(&mut self, now: Moment, index: ProcessIndex) {
         let Some(change) = &self.change else { return };
         let process = &self.processes[index.0];
+        if process.is_leaving() {
+            return;
+        }
         let waits = change.part(&process.name).is_some_and(|part| {
             part.after.iter().any(|name| {
                 let before = self.processes.iter().find(|process| process.name == *name);
@@ -442,10 +482,8 @@ impl Machine {
         let Some(order) = change.part(&self.processes[index.0].name).map(|part| part.order) else { return };
         let step = change.step;
         if self.processes[index.0].installed == change.generation {
-            if self.change.as_ref().is_some_and(|change| !change.proved.contains(&index))
-                && let Some(change) = &mut self.change
-            {
-                change.proved.push(index);
+            if let Some(change) = &mut self.change {
+                change.proved.insert(index);
             }
             self.tell_to_adopt(index);
         }
@@ -473,16 +511,17 @@ impl Machine {
         let started =
             change.part(&process.name).is_some_and(|part| matches!(part.order, Order::Start | Order::Restart))
                 && process.installed == change.generation;
-        // A source may be done at once. A portal is needed whatever happens: others have records for it in hand.
-        let is_done = (process.role == Role::Source && ended.is_success()) || process.role == Role::Portal;
+        // A source may be done at once.
+        let is_done = process.role == Role::Source && ended.is_success();
         if !started || is_done || change.proved.contains(&index) {
             return false;
         }
         let why = format!("{} ended before it was ready: {ended}", process.name);
-        // Once everything flows again it is for its own policy to say what comes next.
-        let is_held = change.step < StepName::Release;
+        // A portal is needed whatever happens, as others have records for it in hand: it is tried again. Once everything flows
+        // again it is for each process's own policy to say what comes next.
+        let is_final = process.role != Role::Portal && change.step < StepName::Release;
         self.fail_change(why);
-        is_held
+        is_final
     }
 
     /// The new plan is live here: gates open, sources start, and portals that leave do.
@@ -495,16 +534,15 @@ impl Machine {
             // A server that the rollout has brought in.
             self.phase = Phase::Flowing;
             self.gate(false);
+            self.bring_all(now, StepName::Release, true);
             for (index, order) in self.parts() {
                 let process = &self.processes[index.0];
-                match (order, process.role) {
-                    (Order::Leave, Role::Portal) if process.is_alive() => self.ask_to_leave(now, index),
-                    (Order::Leave, _) if !process.is_alive() => self.processes[index.0].state = State::Stopped,
-                    (Order::Start | Order::Restart, Role::Source) if process.installed != change.generation => {
-                        if !process.is_alive() {
-                            self.install(index, change.generation);
-                            self.start_new(index);
-                        }
+                let has_failed = process.state == State::GivenUp && process.installed == change.generation;
+                match order {
+                    Order::Leave if !process.is_alive() => self.processes[index.0].state = State::Stopped,
+                    // It was given up so that the rollout could go back, which it doesn't: its own policy holds again.
+                    Order::Start | Order::Restart if has_failed && process.restart.policy != RestartPolicy::Never => {
+                        self.start_again(now, index);
                     }
                     _ => {}
                 }
@@ -536,24 +574,21 @@ impl Machine {
             return;
         }
         let step = change.step;
-        match step {
-            StepName::AdoptPortals => self.adopt(now, |role| role == Role::Portal),
-            StepName::Switch => self.adopt(now, |role| role != Role::Portal),
-            _ => {}
-        }
+        self.bring_all(now, step, false);
         let Some(change) = &self.change else { return };
-        let waits = self.parts().iter().any(|(index, order)| self.waits(change, *index, *order).is_some());
-        // Where everything flows, what fails is told, and is for its own policy to mend.
-        let is_released = step == StepName::Release
-            && change.failure.is_some()
-            && !self.processes.iter().any(|process| process.removed && process.is_alive());
-        let is_done = change.failure.is_none() && !waits && !matches!(step, StepName::Idle | StepName::IdleAgain);
-        if !is_done && !is_released {
+        let waits = change.orders.iter().any(|(index, order)| self.waits(change, *index, *order).is_some());
+        if waits || matches!(step, StepName::Idle | StepName::IdleAgain) {
             return;
         }
-        if let Some(change) = &mut self.change {
-            change.done = true;
+        let Some(change) = &mut self.change else { return };
+        match step {
+            // Whoever leads has to hear of it, and goes on or back.
+            StepName::Switch if change.failure.is_some() => return,
+            StepName::Release => {}
+            // It has come to it after all.
+            _ => change.failure = None,
         }
+        change.done = true;
         if matches!(step, StepName::Abort | StepName::Release) {
             let concluded = |change: Change| Concluded { generation: change.generation, step, failure: change.failure };
             self.concluded = self.change.take().map(concluded);
@@ -580,7 +615,6 @@ impl Machine {
         let is_ready = |process: &Process| matches!(process.state, State::Ready { .. });
         let is_there = |process: &Process| process.lives_by == generation && is_ready(process);
         match change.step {
-            StepName::Prepare => None,
             StepName::Hold | StepName::Drain | StepName::HoldAgain | StepName::Abort | StepName::Release
                 if process.role != Role::Stage
                     && is_ready(process)
@@ -591,8 +625,6 @@ impl Machine {
             StepName::Drain if process.role == Role::Portal && process.drained != change.but => {
                 Some("to deliver what the new plan has no place for")
             }
-            // A portal that is about to come back holds as soon as it does.
-            StepName::Hold | StepName::Drain | StepName::HoldAgain | StepName::Abort => None,
             StepName::Idle | StepName::IdleAgain => (process.role == Role::Stage).then_some("to be idle"),
             StepName::AdoptPortals if process.role == Role::Portal => match order {
                 Order::Keep => None,
@@ -600,7 +632,6 @@ impl Machine {
                 Order::Start => Some("to be ready"),
                 _ => Some("to adopt the new plan"),
             },
-            StepName::AdoptPortals => None,
             StepName::Switch if process.role != Role::Portal => match order {
                 Order::Keep => None,
                 Order::Leave => process.is_alive().then_some("to leave"),
@@ -613,10 +644,11 @@ impl Machine {
                 _ if process.state == State::Finished && process.installed == generation => None,
                 _ => Some("to be ready"),
             },
-            StepName::Switch => None,
             StepName::Flush => {
-                let adopts = order == Order::Adopt || (order == Order::Leave && process.role == Role::Portal);
-                let counts = adopts && (process.role == Role::Portal || process.is_alive());
+                let counts = match process.role {
+                    Role::Portal => matches!(order, Order::Adopt | Order::Leave | Order::Start),
+                    Role::Stage | Role::Source => order == Order::Adopt && process.is_alive(),
+                };
                 (counts && process.flushed < generation).then_some("for receipts of what it sent by the old guide")
             }
             StepName::HandOver if process.role == Role::Portal && order != Order::Keep => {
@@ -625,12 +657,23 @@ impl Machine {
             StepName::Settle if process.role == Role::Portal && order != Order::Keep => {
                 (process.settled < generation).then_some("to put what it has set aside in order")
             }
-            StepName::HandOver | StepName::Settle => None,
             StepName::Release => match order {
                 Order::Leave => process.is_alive().then_some("to leave"),
+                // Where everything flows, what fails is told, and is for its own policy to mend.
+                Order::Start | Order::Restart if change.failure.is_some() && process.installed == generation => None,
                 Order::Start | Order::Restart if process.is_alive() && !is_there(process) => Some("to be ready"),
                 _ => None,
             },
+            // A portal that is about to come back holds as soon as it does. The others aren't concerned.
+            StepName::Prepare
+            | StepName::Hold
+            | StepName::Drain
+            | StepName::HoldAgain
+            | StepName::Abort
+            | StepName::AdoptPortals
+            | StepName::Switch
+            | StepName::HandOver
+            | StepName::Settle => None,
         }
     }
 
@@ -640,3 +683,6 @@ impl Machine {
         self.gate_closed && self.processes.iter().filter(|process| injects(process)).all(|process| process.gate_closed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -449,6 +449,24 @@ fn one_who_goes_on_for_another_never_commits_what_was_not_decided() {
 }
 
 #[test]
+fn what_a_launcher_gave_up_while_its_deployer_slept_is_given_up() {
+    let mut rollout = Rollout::at(Phase::Idle, without_drains());
+    let given_up = rollout.done("s1", StepName::Abort);
+    assert_eq!(given_up.first(), Some(&Effect::Decide(Decision::Abort)));
+    assert_eq!(rollout.machine.phase(), Phase::Aborting);
+    let mut decided = Rollout::at(Phase::Switch, without_drains());
+    assert_eq!(decided.done("s1", StepName::Abort), NOTHING, "none can, once it is decided");
+}
+
+#[test]
+fn a_server_that_is_through_and_has_left_is_not_started_again() {
+    let mut rollout = Rollout::at(Phase::Release, without_drains());
+    assert_eq!(rollout.done("s1", StepName::Release), NOTHING);
+    assert_eq!(rollout.is_lost("s1"), NOTHING);
+    assert_eq!(rollout.is_lost("s2"), [Effect::Revive { server: "s2".to_owned() }]);
+}
+
+#[test]
 fn what_was_said_of_another_rollout_step_or_server_changes_nothing() {
     let mut rollout = Rollout::at(Phase::Hold, without_drains());
     for generation in [GENERATION - 1, GENERATION + 1] {
@@ -456,7 +474,7 @@ fn what_was_said_of_another_rollout_step_or_server_changes_nothing() {
             Event::Stands { server: "s1".to_owned(), generation, step: StepName::Hold, stage: Stage::Failed(broken()) };
         assert_eq!(rollout.says(stands), NOTHING);
     }
-    for step in [StepName::Prepare, StepName::Idle, StepName::Abort, StepName::Release] {
+    for step in [StepName::Prepare, StepName::Idle, StepName::Release] {
         assert_eq!(rollout.done("s1", step), NOTHING);
         assert_eq!(rollout.stands("s1", step, Stage::Failed(broken())), NOTHING);
     }
