@@ -342,8 +342,8 @@ impl Driver {
     /// A line for the launcher's own log.
     fn note(&self, what: &str) {
         let seconds = self.began.elapsed().as_secs_f64();
-        // A log that can't be written is no reason to stop a server.
-        let _ = writeln!(std::io::stderr(), "[{seconds:9.3}] {what}");
+        // In one piece, as stderr has no buffer. A log that can't be written is no reason to stop a server.
+        let _ = std::io::stderr().write_all(format!("[{seconds:9.3}] {what}\n").as_bytes());
     }
 
     fn wait(&self) -> Result<(), LaunchError> {

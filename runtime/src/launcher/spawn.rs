@@ -76,7 +76,7 @@ impl Spawner {
         };
         // The shim costs more than all else that a start takes, so it is used only where it has something to do, or to say:
         // it writes into the log why a program can't be run.
-        let direct = if setup.is_plain() { start(directly(&setup)?).ok() } else { None };
+        let direct = if setup.is_plain() { start(directly(&setup, &variables)?).ok() } else { None };
         let child = direct.map_or_else(|| start(self.by_the_shim(&setup)), Ok)?;
         let pid = child.id() as i32;
         // If it has ended already there is nobody to record.
@@ -163,11 +163,16 @@ impl Spawner {
     }
 }
 
-/// The program itself.
-fn directly(setup: &Setup) -> std::io::Result<Command> {
+/// The program itself. One without a slash is looked up here: the library would do that in the new process, by trying to run
+/// it in each directory of `PATH`, while this one waits.
+fn directly(setup: &Setup, variables: &[(String, OsString)]) -> std::io::Result<Command> {
     let (program, arguments) = setup.argv.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(program);
-    command.args(arguments);
+    let has_own_path = variables.iter().any(|(name, _)| name == "PATH");
+    let name = program.to_str().filter(|name| !name.contains('/') && !has_own_path);
+    let found = name.and_then(|name| resolve_program(Path::new("/"), name, std::env::var_os("PATH").as_ref()));
+    let found = found.filter(|path| path.is_absolute()).map_or_else(|| program.clone(), PathBuf::into_os_string);
+    let mut command = Command::new(found);
+    command.arg0(program).args(arguments);
     if let Some(cwd) = &setup.cwd {
         command.current_dir(cwd);
     }
@@ -188,6 +193,15 @@ pub fn resolve_program(root: &Path, name: &str, path: Option<&OsString>) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_is_looked_up_before_it_is_started_unless_its_own_path_says_where() {
+        let setup = Setup { argv: vec!["true".into()], ..Setup::default() };
+        let program = |variables: &[(String, OsString)]| directly(&setup, variables).unwrap().get_program().to_owned();
+        assert!(Path::new(&program(&[])).is_absolute());
+        assert_eq!(program(&[("PATH".into(), "/elsewhere".into())]), "true");
+        assert!(directly(&setup, &[]).unwrap().status().unwrap().success());
+    }
 
     #[test]
     fn a_program_with_a_slash_is_looked_up_from_the_root_and_another_in_the_path() {
