@@ -185,6 +185,8 @@ fn a_consumer_is_added_and_removed_while_records_flow() {
     for server in ["s1", "s2"] {
         wait_until("held records", || held_for_extra(&cluster, server) > 0);
     }
+    let due = ["s1", "s2"].map(|server| held_for_extra(&cluster, server)).iter().sum::<u64>();
+    let due = cluster.handled_by("extra") + due;
     let but = vec![one_consumer("call", "extra")];
     for server in ["s1", "s2"] {
         cluster.server(server).tell("relay", ToProcess::Gate { closed: true, but: but.clone() });
@@ -193,6 +195,7 @@ fn a_consumer_is_added_and_removed_while_records_flow() {
         cluster.server(server).hears("relay", &FromProcess::Drained { but: but.clone() });
         wait_until("more for it", || held_for_extra(&cluster, server) > 0);
     }
+    cluster.all_handled("extra", due);
     let mut less = cluster.plan.next();
     for server in &mut less.servers {
         server.consumers.pop();
