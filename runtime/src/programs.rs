@@ -63,6 +63,7 @@ impl Programs {
     }
 
     /// The programs of a plan as they are now, as the same launchers find them.
+    #[must_use]
     pub fn now(&self, plan: &Plan, root: &Path) -> Self {
         Self::of(plan, root, self.path.as_ref().map(OsString::from))
     }

@@ -171,16 +171,8 @@ impl Portal {
                 None => at.forward(&carried.flow, &flow_guide, owner)?,
             });
         }
-        let (cut, old_locals): (Vec<_>, Vec<_>) = old_locals.into_iter().partition(Destination::is_done);
-        for local in cut {
-            local.give_up_the_rest(&mut self.budget)?;
-        }
-        // Where this server owns keys, a consumer that is gone has nothing held: that was asked before.
         let owns_some = own.is_some_and(|own| owners.contains(&own));
-        let (departing, gone) = if owns_some { (Vec::new(), old_locals) } else { (old_locals, Vec::new()) };
-        for local in gone {
-            local.close(&mut self.budget)?;
-        }
+        let departing = self.let_go(old_locals, owns_some)?;
         let name = carried.flow.clone();
         let count = |what: &str| {
             let name = format!("{what} {name}");
@@ -235,6 +227,22 @@ impl Portal {
         flow.balance(taken, is_opening);
         self.flows.push(flow);
         Ok(())
+    }
+
+    /// Gives up the consumers that are gone; answers those that merely aren't here any more, whose records are handed over.
+    fn let_go(&mut self, locals: Vec<Destination>, owns_some: bool) -> Result<Vec<Destination>> {
+        let (cut, locals): (Vec<_>, Vec<_>) = locals.into_iter().partition(Destination::is_done);
+        for local in cut {
+            local.give_up_the_rest(&mut self.budget)?;
+        }
+        if !owns_some {
+            return Ok(locals);
+        }
+        // Where this server owns keys, a consumer that is gone has nothing held: that was asked before.
+        for local in locals {
+            local.close(&mut self.budget)?;
+        }
+        Ok(Vec::new())
     }
 
     /// Goes on with a transition; to be called once in a round.
