@@ -658,13 +658,16 @@ fn flows_that_drain_are_delivered_behind_closed_gates_and_then_all_is_held_again
     let mut server = Server::idle(&[("score.0", Order::Restart)]);
     let but = vec!["call".to_owned()];
     let drained = ToProcess::Gate { closed: true, but: but.clone() };
-    server.on(Event::Step { step: StepName::Drain, but }, [tell(RELAY, drained.clone()), tell(FEED, drained.clone())]);
+    let told = [tell(RELAY, drained.clone()), tell(FEED, drained.clone())];
+    server.on(Event::Step { step: StepName::Drain, but: but.clone() }, told);
+    assert_eq!(server.stage(), working(&["relay to deliver what the new plan has no place for"]));
+    server.says(RELAY, 1, FromProcess::Drained { but }, NOTHING);
     assert_eq!(server.stage(), Stage::Done);
     // Whoever comes back learns of it too.
     server.ends(RELAY, 1, [start(RELAY, 2)]);
-    server.becomes_ready(RELAY, 1, [tell(RELAY, drained)]);
+    server.becomes_ready(RELAY, 1, [tell(RELAY, drained.clone())]);
     server.says(RELAY, 1, FromProcess::Gate { closed: true }, NOTHING);
-    server.asks(StepName::HoldAgain, [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
+    server.asks(StepName::HoldAgain, [tell(RELAY, drained.clone()), tell(FEED, drained)]);
     server.asks(StepName::IdleAgain, NOTHING);
     assert!(server.machine.wants_idle_proof());
 }
