@@ -2,7 +2,7 @@
 
 DEMO := topologies/debian
 
-.PHONY: help setup build demo test simulate lint deny bench docs fuzz clean
+.PHONY: help setup build demo test simulate matrix lint deny bench docs fuzz clean
 
 help: ## shows this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ SIMULATE_SEEDS := 1000000
 
 simulate: setup ## runs SIMULATE_SEEDS seeds of the rollout simulator (make test runs 10,000)
 	SEEDS=$(SIMULATE_SEEDS) cargo test --release -p waldo-runtime --test rollout_sim -- --nocapture
+
+matrix: setup ## hits every process that takes part in a rollout, in every phase, in three ways, and prints what came of it
+	cargo test --test rollout_faults -- --ignored --nocapture --test-threads 1
 
 lint: setup ## checks format and style
 	cargo fmt --all --check
