@@ -121,6 +121,9 @@ pub fn change_over(command: &'static str, old: &Side, new: &Side, manner: &Manne
         return Err(refused);
     }
     if diff.is_empty() && found.rebuilt.is_empty() {
+        if !manner.dry_run && change.is_unfinished()? {
+            return change.roll_out(&diff, manner);
+        }
         if manner.json {
             report::print_nothing(paths)?;
         }
@@ -157,6 +160,12 @@ impl Change<'_> {
         };
         diff_with_programs(&self.old.plan, &self.new.plan, &is_rebuilt)
             .map_err(|error| Failure::new(error.to_string()).hint("name a topology or plan of what runs here"))
+    }
+
+    /// Whether a rollout is under way, or was left by a deployer that has gone.
+    fn is_unfinished(&self) -> Result<bool, Failure> {
+        let store = waldo_runtime::rollout::Store::open(&self.paths.store()).map_err(|error| failed(&error.into()))?;
+        Ok(store.unfinished().map_err(|error| failed(&error.into()))?.is_some())
     }
 
     fn rehearse(&self, diff: &Diff<'_>, manner: &Manner) -> Result<Exit, Failure> {
@@ -196,7 +205,7 @@ impl Change<'_> {
                 .say(&format!("a rollout whose deployer had gone was brought to its end: plan {}", left.generation));
         }
         let (from, live) = deployer.live().map_err(|error| failed(&error))?;
-        if left.is_some() && live.digest == self.new.plan.digest {
+        if (left.is_some() || diff.is_empty()) && live.digest == self.new.plan.digest {
             // That rollout led where this one was to lead.
             progress.clear();
             if manner.json {

@@ -16,6 +16,7 @@ use flotilla::{
     Flotilla,
     blow::{Blow, PHASES, Victim},
 };
+use playground::{comes_about, wait_until};
 
 /// Records that each source sends in a second.
 const RATE: u64 = 700;
@@ -39,6 +40,8 @@ impl Swaying {
     fn new() -> Self {
         let mut flotilla = Flotilla::new(RATE);
         flotilla.edit("  s1: {address: 127.0.0.1}", "  s1: {address: 127.0.0.1, weight: 1}");
+        // A source that ends well has finished, unless it is to be started again.
+        flotilla.edit("    out: [call]\n", "    out: [call]\n    restart: always\n");
         let text = flotilla.text();
         let books = flotilla.playground.path().join("books").display().to_string();
         let keep = text.lines().find(|line| line.contains(", keep, ") && line.contains(&books)).expect("a sink");
@@ -77,10 +80,14 @@ impl Swaying {
             // The last step may have been done before it died: then only the next command misses it.
             self.flotilla.playground.run(self.flotilla.deploy(&[]));
         }
-        self.wait_until_well(&said);
-        // Whatever came of it, asking again leads there.
-        let again = self.flotilla.playground.run(self.flotilla.deploy(&[]));
-        assert_eq!(again.code, Some(0), "{said}\nand again:\n{}\n{}", again.stdout, again.stderr);
+        if (victim, blow) == (Victim::Launcher, Blow::Term) {
+            self.bring_back(&said);
+        } else {
+            self.wait_until_well(&said);
+            // Whatever came of it, asking again leads there.
+            let again = self.flotilla.playground.run(self.flotilla.deploy(&[]));
+            assert_eq!(again.code, Some(0), "{said}\nand again:\n{}\n{}", again.stdout, again.stderr);
+        }
         self.wait_until_well(&said);
         let missing = if blow.may_lose(victim) {
             self.settle_losses(&said)
@@ -117,11 +124,26 @@ impl Swaying {
         }
     }
 
+    /// A server whose launcher was asked to stop has stopped once the rollout is over; the next deploy brings it back.
+    #[track_caller]
+    fn bring_back(&mut self, what: &str) {
+        wait_until(what, || self.flotilla.playground.launchers_of("s1").is_empty());
+        self.sway();
+        let mut last = None;
+        let came = comes_about(|| {
+            let again = self.flotilla.playground.run(self.flotilla.deploy(&[]));
+            let code = again.code;
+            last = Some(again.stdout + &again.stderr);
+            code == Some(0)
+        });
+        assert!(came, "{what}\nand again:\n{}", last.unwrap_or_default());
+    }
+
     /// Waits until everything that the live plan wants runs, once, and flows.
     #[track_caller]
     fn wait_until_well(&mut self, what: &str) {
         let mut why = String::new();
-        let well = playground::comes_about(|| {
+        let well = comes_about(|| {
             why = self.flotilla.what_is_not_well();
             why.is_empty()
         });
@@ -152,7 +174,7 @@ fn expected(phase: &str, victim: Victim, blow: Blow) -> &'static [Option<i32>] {
         (Victim::Deployer, Blow::Stop) => &[Some(0), Some(1)],
         (Victim::Deployer, Blow::Term) if !decided => &[Some(8)],
         (Victim::Deployer, Blow::Term) => &[Some(8), Some(0)],
-        (_, Blow::Stop) => &[Some(0)],
+        (_, Blow::Stop) | (Victim::Launcher, Blow::Term) => &[Some(0)],
         (_, Blow::Term) => &[Some(0), Some(1), Some(3)],
         (_, Blow::Kill) => &[Some(0), Some(1), Some(3), Some(10)],
     }

@@ -109,6 +109,8 @@ pub struct Driver {
     alone: bool,
     manager: ServiceManager,
     asked_to_stop: bool,
+    /// Whether it stops as soon as the rollout that is under way is over.
+    stop_is_due: bool,
     draining: bool,
     leaving: bool,
     chores_at: Moment,
@@ -180,6 +182,7 @@ impl Driver {
             log_from,
             rates: vec![0; pages.len()],
             asked_to_stop: machine.phase().is_leaving(),
+            stop_is_due: false,
             machine,
             adopted: Adopted::new(living),
             ended_unseen: ended,
@@ -203,7 +206,8 @@ impl Driver {
             attached: options.attached,
             paused,
             joining: options.joining,
-            alone: options.alone,
+            // A server that is brought back, by a deployer who wants no more than that it runs.
+            alone: options.alone || options.joining && !server.processes.is_empty(),
             manager: ServiceManager::of_this_process(),
             draining: false,
             leaving: false,
@@ -232,6 +236,11 @@ impl Driver {
             }
             self.hear_heartbeats();
             self.tend_rollout();
+            if self.stop_is_due && self.machine.change().is_none() {
+                self.stop_is_due = false;
+                self.note("stops, as the rollout is over");
+                self.take_in(Event::Stop { now: false });
+            }
             if self.machine.next_deadline().is_some_and(|deadline| deadline <= self.now()) {
                 self.take_in(Event::Tick);
             }
@@ -459,6 +468,12 @@ impl Driver {
     fn hear_signals(&mut self) {
         for _ in 0..drain(&mut self.stops) {
             let again = std::mem::replace(&mut self.asked_to_stop, true);
+            // In its middle it would leave others waiting for what only this server has.
+            if !again && self.machine.change().is_some() {
+                self.note("asked to stop by a signal: once the rollout is over");
+                self.stop_is_due = true;
+                continue;
+            }
             self.note(if again { "asked to stop again: killing" } else { "asked to stop by a signal" });
             self.take_in(Event::Stop { now: again });
         }

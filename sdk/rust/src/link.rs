@@ -12,9 +12,10 @@
 //! that moves to another endpoint is reached over a socket of its own, which sends again all that is kept: the portal
 //! knows the sender by its name and the records by their numbers. The former socket is closed when everything that went
 //! through it has receipts: not before, as closing a DEALER with unread receipts resets its connection, and what the
-//! portal hadn't read yet would be lost. A link that no flow uses any more is closed in the same way. When it is used again
-//! later, the portal may be another one: its server was left out of the plan meanwhile, and nothing of it was kept. Such a
-//! portal asks for the first record, though what the link had sent before has receipts: then numbers begin again at 1.
+//! portal hadn't read yet would be lost. A link that no flow uses any more is closed in the same way.
+//!
+//! A portal whose server was stopped, or left out of the plan, and is brought back later knows nothing of its senders. It
+//! asks for the first record, though what was sent before has receipts: then numbers begin again at 1.
 //!
 //! While `Open`: when receipts fail to come for `PATIENCE`, and then for twice as long each time, a batch without records
 //! asks for them; the portal answers with a receipt, or asks for all that is missing. It drops what it has already, by
@@ -103,8 +104,6 @@ pub struct Link {
     patient_since: Instant,
     patience: Duration,
     resent_all: Option<(u64, Instant)>,
-    /// Whether it is reached again after it was closed, and the portal hasn't shown yet whether it knows it.
-    reopened: bool,
 }
 
 /// The index of a flow within its link.
@@ -129,7 +128,6 @@ impl Link {
             patient_since: Instant::now(),
             patience: PATIENCE,
             resent_all: None,
-            reopened: false,
         })
     }
 
@@ -144,7 +142,6 @@ impl Link {
             return Ok(());
         }
         let socket = socket::to_portal(context, endpoint)?;
-        self.reopened = self.socket.is_none();
         endpoint.clone_into(&mut self.endpoint);
         if let Some(socket) = self.socket.replace(socket)
             && !self.kept.is_empty()
@@ -379,7 +376,6 @@ impl Link {
             return;
         }
         self.receipted = number;
-        self.reopened = false;
         self.patient_since = now;
         while let Some(kept) = self.kept.front() {
             if kept.first + u64::from(kept.count) - 1 > number {
@@ -392,7 +388,8 @@ impl Link {
     }
 
     fn resend(&mut self, number: u64, now: Instant) -> Result<()> {
-        if self.reopened && number < self.receipted {
+        // On one connection receipts come in order; on two of them this may be an older one.
+        if number < self.receipted && self.former.is_empty() {
             self.begin_anew();
         }
         self.receipt(number, now);
@@ -409,7 +406,6 @@ impl Link {
     /// goes over the same connection, before them.
     fn begin_anew(&mut self) {
         let before = std::mem::take(&mut self.receipted);
-        self.reopened = false;
         self.next_number -= before;
         self.resent_all = None;
         for flow in &mut self.flows {
