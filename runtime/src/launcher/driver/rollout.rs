@@ -393,14 +393,26 @@ impl Driver {
     fn busy(&self, verdict: &Verdict) -> String {
         let Verdict::Busy { edges } = verdict else { return verdict.to_string() };
         let described = edges.iter().take(3).map(|edge| {
-            let at_it = self
-                .at_it(&edge.who)
-                .map_or_else(String::new, |ms| format!(", at it for {:.1} s at least", ms as f64 / 1e3));
+            let at_it = self.is_down(&edge.who).unwrap_or_else(|| {
+                let at_it = self.at_it(&edge.who);
+                at_it.map_or_else(String::new, |ms| format!(", at it for {:.1} s at least", ms as f64 / 1e3))
+            });
             format!("{} has {} of {} to do{at_it}", edge.who, edge.records, edge.edge)
         });
         let more = edges.len().saturating_sub(3);
         let more = if more == 0 { String::new() } else { format!("; and {more} more edges") };
         described.collect::<Vec<_>>().join("; ") + &more
+    }
+
+    /// That a process of this server doesn't run, so that what waits for it can't be worked off, and what can be done.
+    fn is_down(&self, who: &str) -> Option<String> {
+        let name = who.rsplit('/').next()?;
+        let process = self.machine.processes().iter().find(|process| process.name == name && !process.is_alive())?;
+        let detail = process.detail().map_or_else(String::new, |detail| format!(" ({detail})"));
+        Some(format!(
+            ", and doesn't run: {}{detail}; `waldo down` and `waldo up` start everything anew, without what waits for it",
+            process.condition()
+        ))
     }
 
     fn listen_to_heartbeats(&mut self) {
