@@ -60,6 +60,7 @@ fn down_ends_everything_in_the_middle_of_a_rollout_and_nothing_comes_back() {
         flotilla.up();
         let (deploy, halt) = flotilla.begin(phase);
         let down = flotilla.playground.start(flotilla.playground.waldo(&["down", "--json"]));
+        wait_until("down has told the deployer", || down.stderr().contains("ending the rollout"));
         fs::remove_file(halt).expect("a file");
         let down = down.end().code(0).ledger();
         let deploy_pid = deploy.pid();

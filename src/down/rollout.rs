@@ -1,6 +1,7 @@
 //! A rollout that is under way when everything is to end: whoever leads it ends first, or it would start again what is ended.
 
 use std::{
+    io::Write,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -62,6 +63,13 @@ pub fn end(paths: &Paths, now: bool) -> Result<NoRollouts, Failure> {
                     )));
                 };
                 let _ = process::signal(by.identity.pid, signal);
+                // It may take a while. Nobody is left to tell if the terminal is gone.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "ending the rollout that process {} ({}) leads",
+                    by.identity.pid,
+                    by.what
+                );
                 until = Instant::now() + if signal == Signal::SIGTERM { GIVES_UP } else { KILLED };
                 ended = Some(by);
             }

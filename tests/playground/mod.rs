@@ -196,6 +196,11 @@ pub fn comes_about(mut holds: impl FnMut() -> bool) -> bool {
 }
 
 impl Running {
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
