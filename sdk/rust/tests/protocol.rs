@@ -78,6 +78,7 @@ fn the_published_places_in_a_page_are_those_of_this_crate() {
     page.set_ready();
     page.set_gate(true);
     page.beat();
+    page.set_exit_status(0x0303, 7);
     let slot = page.slot(SlotKind::Done, "visit<relay").unwrap();
     slot.set_sent(0x11);
     slot.set_done(0x22);
@@ -101,6 +102,8 @@ fn the_published_places_in_a_page_are_those_of_this_crate() {
         ("heartbeat", 1),
         ("gate", 1),
         ("ready", 1),
+        ("status", 7),
+        ("exited", 0x0303),
     ];
     assert_eq!(named("### The head of a page", 0), expected(&head));
     let cells = [("sent", 0x11), ("done", 0x22), ("written off", 0x33), ("fence", 0x44), ("succession", 0x55)];
