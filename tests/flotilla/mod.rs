@@ -287,6 +287,13 @@ impl Flotilla {
         moves
     }
 
+    /// Forgets which keys have come to another server: several rollouts may have moved them to and fro.
+    pub fn forget_moves(&mut self) {
+        for (book, _) in FLOWS {
+            self.count.book(book).take_moves();
+        }
+    }
+
     /// Lets sources send nothing until [`Flotilla::resume`], and waits until all is received.
     pub fn pause(&mut self, change: &str) {
         fs::write(self.playground.path().join("books/pause"), "").expect("a file");

@@ -346,7 +346,7 @@ impl<'a> Deployer<'a> {
             }
             Outcome::GoBack(reason) => {
                 report.generation = intent.to;
-                self.go_back(intent, (live, next), reason, report, watcher)?;
+                self.go_back(intent, (live, next), &reason, report, watcher)?;
             }
         }
         report.account(before, &self.statuses(), &self.statuses());
@@ -368,7 +368,7 @@ impl<'a> Deployer<'a> {
         &self,
         failed: &Intent,
         (live, next): (&Plan, &Plan),
-        reason: Reason,
+        reason: &Reason,
         report: &mut Report,
         watcher: &mut dyn Watcher,
     ) -> Result<(), DeployError> {
@@ -403,8 +403,8 @@ impl<'a> Deployer<'a> {
             Outcome::Done => {
                 report.generation = to;
                 let conclusion =
-                    if reason == Reason::Cancelled { Conclusion::Cancelled } else { Conclusion::RolledBack };
-                report.end(conclusion, &reason);
+                    if *reason == Reason::Cancelled { Conclusion::Cancelled } else { Conclusion::RolledBack };
+                report.end(conclusion, reason);
             }
             Outcome::Aborted(also) => {
                 // The way back is barred: on with the new plan, whatever is wrong with it.
@@ -418,19 +418,19 @@ impl<'a> Deployer<'a> {
                 } else {
                     Conclusion::Unhealthy
                 };
-                report.end(conclusion, &reason);
+                report.end(conclusion, reason);
                 report.error = report.error.take().map(|error| format!("{error}; there was no way back: {also}"));
             }
             Outcome::Unhealthy(also) | Outcome::GoBack(also) => {
                 report.generation = to;
-                report.end(Conclusion::Unhealthy, &reason);
+                report.end(Conclusion::Unhealthy, reason);
                 report.error = report.error.take().map(|error| format!("{error}; and on the way back: {also}"));
             }
             Outcome::Mixed(_, also) => {
                 if self.is_committed(to)? {
                     report.generation = to;
                 }
-                report.end(Conclusion::Mixed, &reason);
+                report.end(Conclusion::Mixed, reason);
                 report.error = report.error.take().map(|error| format!("{error}; and on the way back: {also}"));
                 return Ok(());
             }
