@@ -183,6 +183,8 @@ pub struct Machine {
     holding: u64,
     gate_closed: bool,
     stop_portals: bool,
+    /// Whether sources may start, as soon as all else is ready.
+    sources_wanted: bool,
     generation: u64,
     change: Option<Change>,
     concluded: Option<Concluded>,
@@ -208,6 +210,7 @@ impl Machine {
             stop_portals: false,
             generation,
             change: None,
+            sources_wanted: false,
             concluded: None,
             begins_behind: 0,
             effects: Vec::new(),
@@ -264,10 +267,8 @@ impl Machine {
                 }
             }
             Event::StartSources => {
-                if self.phase == Phase::Standing {
-                    self.phase = Phase::Flowing;
-                    self.start_all(Role::Source);
-                }
+                // A launcher that has taken over may hear it before its processes have come to it.
+                self.sources_wanted = true;
             }
             Event::Gate { closed } => self.gate(closed),
             Event::Pause { paused } => self.pause(&paused),
@@ -682,6 +683,10 @@ impl Machine {
                     self.start_all(Role::Stage);
                 }
                 Phase::StartingStages if !self.any(Role::Stage, not_up) => self.phase = Phase::Standing,
+                Phase::Standing if self.sources_wanted => {
+                    self.phase = Phase::Flowing;
+                    self.start_all(Role::Source);
+                }
                 Phase::Gating { deadline } => {
                     let open = |process: &Process| matches!(process.state, State::Ready { .. }) && !process.gate_closed;
                     let sources = self.any(Role::Source, Process::is_alive);

@@ -126,12 +126,20 @@ impl Server {
 }
 
 #[test]
-fn portals_are_ready_before_stages_start_and_all_before_sources_do() {
+fn sources_that_are_wanted_too_early_start_as_soon_as_all_else_is_ready() {
     let mut server = Server::new();
     server.on(Event::Begin, [start(RELAY, 1)]);
     server.on(Event::StartSources, []);
     server.becomes_ready(RELAY, 10, [start(SCORE, 1)]);
-    server.on(Event::StartSources, []);
+    server.becomes_ready(SCORE, 11, [start(FEED, 1)]);
+    assert_eq!(server.machine.phase(), Phase::Flowing);
+}
+
+#[test]
+fn portals_are_ready_before_stages_start_and_all_before_sources_do() {
+    let mut server = Server::new();
+    server.on(Event::Begin, [start(RELAY, 1)]);
+    server.becomes_ready(RELAY, 10, [start(SCORE, 1)]);
     server.becomes_ready(SCORE, 11, []);
     assert_eq!(server.machine.phase(), Phase::Standing);
     server.on(Event::StartSources, [start(FEED, 1)]);
