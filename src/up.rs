@@ -242,7 +242,8 @@ fn clear_the_way(paths: &Paths, plan: &Plan, progress: &mut Progress) -> Result<
             let mut what =
                 format!("{name} runs already, detached (launcher of {}: process {})", status.server, status.pid);
             if !revived.is_empty() {
-                what += &format!("; launchers had died and were started again: {}", revived.join(", "));
+                what.push_str("; launchers had died and were started again: ");
+                what.push_str(&revived.join(", "));
             }
             let failure = Failure::new(what);
             let hint = "`waldo status` shows it, `waldo down` ends it";

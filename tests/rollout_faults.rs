@@ -186,9 +186,8 @@ fn expected(phase: &str, victim: Victim, blow: Blow) -> &'static [Option<i32>] {
         (Victim::Deployer, Blow::Term) if !decided => &[Some(8)],
         (Victim::Deployer, Blow::Term) => &[Some(8), Some(0)],
         (_, Blow::Stop) | (Victim::Launcher, Blow::Term) => &[Some(0)],
-        (Victim::Stage, Blow::Term) => &[Some(0), Some(1), Some(3), Some(10)],
+        (Victim::Stage, Blow::Term) | (_, Blow::Kill) => &[Some(0), Some(1), Some(3), Some(10)],
         (_, Blow::Term) => &[Some(0), Some(1), Some(3)],
-        (_, Blow::Kill) => &[Some(0), Some(1), Some(3), Some(10)],
     }
 }
 

@@ -175,7 +175,7 @@ fn a_stage_that_dies_while_there_is_no_launcher_is_started_again_and_its_loss_is
 fn sources() -> Playground {
     let playground = Playground::copy_of("hello");
     let text = format!(
-        r#"topology: ends
+        r"topology: ends
 flows: {{few: {{}}, many: {{}}}}
 stages:
   few:
@@ -187,7 +187,7 @@ stages:
   drop: {{speaks: ack, in: [many], run: [sh, -c, 'while read -r line; do echo; done']}}
 namespaces:
   dev: {{local: true, ports: {}}}
-"#,
+",
         free_ports()
     );
     fs::write(playground.path().join("waldo.yaml"), text).expect("YAML");

@@ -44,7 +44,7 @@ impl Progress {
     pub fn say(&mut self, what: &str) {
         self.clear();
         if self.json {
-            self.event(&serde_json::json!({"event": "note", "ms": self.milliseconds(), "text": what}));
+            Self::event(&serde_json::json!({"event": "note", "ms": self.milliseconds(), "text": what}));
         } else if !self.quiet {
             // Nobody is left to tell if the terminal is gone.
             let _ = writeln!(std::io::stderr(), "{what}");
@@ -63,7 +63,7 @@ impl Progress {
         self.began.elapsed().as_millis() as u64
     }
 
-    fn event(&self, event: &serde_json::Value) {
+    fn event(event: &serde_json::Value) {
         let mut stdout = std::io::stdout().lock();
         // A reader that has gone is no reason to stop a rollout.
         let _ = writeln!(stdout, "{event}").and_then(|()| stdout.flush());
@@ -92,7 +92,7 @@ impl Watcher for Progress {
         if self.json {
             if is_news {
                 let ms = self.milliseconds();
-                self.event(&serde_json::json!({"event": "phase", "ms": ms, "phase": phase, "servers": waiting_for}));
+                Self::event(&serde_json::json!({"event": "phase", "ms": ms, "phase": phase, "servers": waiting_for}));
             }
             return;
         }

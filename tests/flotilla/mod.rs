@@ -261,17 +261,17 @@ impl Flotilla {
 
     /// Keys that were last received elsewhere than the plan says; empty if there are none.
     fn elsewhere(&mut self, plan: &Plan) -> String {
-        let mut elsewhere = String::new();
+        let mut elsewhere = Vec::new();
         for (book, flow) in FLOWS {
             let Some(guide) = plan.guide.flows.get(flow) else { continue };
             for (key, server) in self.count.book(book).places() {
                 let owner = &plan.guide.servers[usize::from(plan.guide.owner(guide, key.as_bytes()))];
                 if owner != server {
-                    elsewhere += &format!("{flow} {key} came to {server}, not to {owner}\n");
+                    elsewhere.push(format!("{flow} {key} came to {server}, not to {owner}"));
                 }
             }
         }
-        elsewhere
+        elsewhere.join("\n")
     }
 
     /// Keys that have come to another server since this was asked last, by book; asserts that none has gone to and fro.
