@@ -725,8 +725,4 @@ impl Machine {
 }
 
 #[cfg(test)]
-mod change_tests;
-#[cfg(test)]
-mod takeover_tests;
-#[cfg(test)]
 mod tests;

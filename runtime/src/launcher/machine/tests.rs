@@ -1,5 +1,8 @@
 //! Each test feeds events and demands the effects, all of them and no other.
 
+mod found_by_simulation;
+mod takeover;
+
 use waldo_compiler::plan::{Alive, Restart};
 use waldo_sdk::control::{FromProcess, ToProcess};
 

@@ -2,11 +2,7 @@
 
 use waldo_sdk::control::{FromProcess, ToProcess};
 
-use super::{
-    super::state::*,
-    Effect, Event, RETURNING,
-    tests::{CLOSE, FEED, RELAY, SCORE, Server, start, tell},
-};
+use super::{super::super::state::*, CLOSE, Effect, Event, FEED, RELAY, RETURNING, SCORE, Server, start, tell};
 
 fn hello() -> FromProcess {
     FromProcess::Hello { process: String::new(), pid: 0, ready: true }

@@ -4,10 +4,9 @@ use waldo_compiler::plan::ProcessPlan;
 use waldo_sdk::control::{FromProcess, ToProcess};
 
 use super::{
-    super::state::*,
-    Effect, Event,
-    change::{Asked, Change, Order, Part},
-    tests::{CLOSE, FEED, RELAY, Server, start, tell},
+    super::super::state::*,
+    super::change::{Asked, Change, Order, Part},
+    CLOSE, Effect, Event, FEED, RELAY, Server, start, tell,
 };
 use crate::rollout::{Failure, Stage, StepName};
 
