@@ -2,9 +2,11 @@
 //!
 //! Everything runs in this process, each part in a thread of its own, over real sockets and pages.
 
+#[path = "../../tests/ports/mod.rs"]
+mod ports;
+
 use std::{
     collections::BTreeMap,
-    net::TcpListener,
     path::Path,
     sync::{
         Arc,
@@ -14,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ports::free_port;
 use waldo_runtime::portal;
 use waldo_sdk::{
     Stage,
@@ -30,10 +33,6 @@ const BOUND: Duration = Duration::from_secs(60);
 
 struct Server {
     directory: tempfile::TempDir,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Server {

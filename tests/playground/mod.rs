@@ -3,9 +3,11 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[path = "../ports/mod.rs"]
+mod ports;
+
 use std::{
     fs::{self, File},
-    net::TcpListener,
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -17,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use ports::free_ports;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -24,8 +27,6 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How long something may take that takes a moment.
 const SOON: Duration = Duration::from_secs(60);
-/// How many ports a copy of a topology has for itself.
-const PORTS: u16 = 16;
 
 /// A copy of a topology's directory.
 pub struct Playground {
@@ -320,21 +321,4 @@ fn build_stages() {
         }
         assert!(build.status().expect("cargo").success(), "the stages don't build");
     });
-}
-
-/// The first of a block of ports that nobody else uses, below those that the system gives to whoever connects.
-pub fn free_ports() -> u16 {
-    const BLOCKS: u16 = 1000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    for _ in 0..BLOCKS {
-        // Each test process begins elsewhere: between this look and the use another one might take the same block.
-        let block =
-            (NEXT.fetch_add(1, Ordering::Relaxed) + (std::process::id() % u32::from(BLOCKS)) as u16 * 7) % BLOCKS;
-        let base = 12_000 + block * PORTS;
-        let held: Vec<_> = (base..base + PORTS).map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok()).collect();
-        if held.len() == usize::from(PORTS) {
-            return base;
-        }
-    }
-    panic!("no free ports from 12000 on")
 }

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io::{BufRead, BufReader, Write},
-    net::TcpListener,
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -16,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::ports::free_port;
 use waldo_runtime::{
     idle::{Pages, Scope, Verdict},
     portal::{self, Transition},
@@ -45,10 +45,6 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 
 pub fn limits(memory: u64, disk: u64) -> SpoolLimits {
     SpoolLimits { memory, disk }
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Lets the test of this name be a portal, where [`Cluster::start_portal_process`] has started it to be one.

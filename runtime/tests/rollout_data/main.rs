@@ -1,6 +1,8 @@
 //! Rollouts lose and repeat nothing and keep the order of each key, whatever moves while records flow.
 
 mod cluster;
+#[path = "../../../tests/ports/mod.rs"]
+mod ports;
 mod property;
 
 use std::{
@@ -339,8 +341,8 @@ fn a_portal_moves_to_other_ports_while_records_flow() {
         let then = cluster.handled_by("score");
         wait_until("traffic", || cluster.handled_by("score") > then + 1_000);
         let mut next = cluster.plan.next();
-        next.servers[1].link = cluster::free_port();
-        next.servers[1].clients = cluster::free_port();
+        next.servers[1].link = ports::free_port();
+        next.servers[1].clients = ports::free_port();
         // Nobody holds.
         cluster.roll_out(&next, &[]);
     }
@@ -627,7 +629,7 @@ fn a_portal_that_comes_back_at_another_port_gets_what_its_senders_keep() {
     cluster.stop_portal("s2");
     send(&mut source, 0, 10, &mut sent);
     let mut next = cluster.plan.next();
-    next.servers[1].link = cluster::free_port();
+    next.servers[1].link = ports::free_port();
     cluster.replace_files(&next);
     cluster.start_portal("s2");
     cluster.adopt_portals(&["s1"]);
