@@ -69,6 +69,20 @@ pub enum Ready {
     ToWrite,
 }
 
+/// What a call that sends does while there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Waits,
+    None,
+}
+
+/// What became of an attempt to send.
+enum Attempt {
+    Sent,
+    NoRoom,
+    NewerWiring,
+}
+
 /// Reads `wiring.json`.
 pub fn read_placed(path: &Path) -> Result<Placed> {
     let file = |reason: String| Error::File { path: path.to_owned(), reason };
@@ -296,22 +310,33 @@ impl Stage {
     /// If the stage doesn't send this flow, the record is too large, or it has no key; [`Error::Stopped`] for a source
     /// that is asked to stop.
     pub fn send(&mut self, flow: &str, key: &[u8], payload: &[u8]) -> Result<()> {
-        // Once more for each wiring that is adopted in between: it may have another key rule, or not have the flow.
-        while !self.send_by_this_wiring(flow, key, payload)? {
-            self.follow();
-        }
-        Ok(())
+        self.send_by_newest_wiring(flow, key, payload, Patience::Waits).map(|_| ())
     }
 
-    /// Answers whether it has been sent; if not, there is a newer wiring.
-    fn send_by_this_wiring(&mut self, flow: &str, key: &[u8], payload: &[u8]) -> Result<bool> {
+    /// Sends a record if there is room for it, and a source may send; answers whether it did. Else as [`Stage::send`].
+    pub fn try_send(&mut self, flow: &str, key: &[u8], payload: &[u8]) -> Result<bool> {
+        self.send_by_newest_wiring(flow, key, payload, Patience::None)
+    }
+
+    fn send_by_newest_wiring(&mut self, flow: &str, key: &[u8], payload: &[u8], patience: Patience) -> Result<bool> {
+        loop {
+            match self.send_by_this_wiring(flow, key, payload, patience)? {
+                Attempt::Sent => return Ok(true),
+                Attempt::NoRoom => return Ok(false),
+                // Once more for each wiring that is adopted in between: it may have another key rule, or not have the flow.
+                Attempt::NewerWiring => self.follow(),
+            }
+        }
+    }
+
+    fn send_by_this_wiring(&mut self, flow: &str, key: &[u8], payload: &[u8], patience: Patience) -> Result<Attempt> {
         if self.shared.revision() != self.revision {
-            return Ok(false);
+            return Ok(Attempt::NewerWiring);
         }
         let index = self.placed.wiring.outputs.iter().position(|output| output.flow == flow);
         let Some(index) = index else {
             // For the words of the error.
-            return self.shared.outbox().find(flow).map(|_| false);
+            return self.shared.outbox().find(flow).map(|_| Attempt::NewerWiring);
         };
         let output = &self.placed.wiring.outputs[index];
         let found = match &output.key {
@@ -321,13 +346,15 @@ impl Stage {
         let found = found.map(std::borrow::Cow::into_owned);
         let key = found.as_deref().unwrap_or(key);
         if !self.count_passes(index) {
-            return self.bury(index, key, payload).map(|()| true);
+            return self.bury(index, key, payload).map(|()| Attempt::Sent);
         }
         let shared = Arc::clone(&self.shared);
         let mut pause = Pause::new();
         loop {
             if self.is_source {
-                shared.wait_for_gate();
+                if patience == Patience::Waits {
+                    shared.wait_for_gate();
+                }
                 if shared.stopping() {
                     return Err(Error::Stopped);
                 }
@@ -336,7 +363,7 @@ impl Stage {
             {
                 let mut outbox = shared.outbox();
                 if outbox.revision() != self.revision {
-                    return Ok(false);
+                    return Ok(Attempt::NewerWiring);
                 }
                 // The gate may have closed since: who closes it waits for this lock before saying so.
                 if !(self.is_source && shared.gate_closed()) {
@@ -358,6 +385,9 @@ impl Stage {
             }
             // Whoever waits for room doesn't hang.
             shared.page.beat();
+            if patience == Patience::None {
+                return Ok(Attempt::NoRoom);
+            }
             pause.wait();
         }
         self.unflushed = true;
@@ -365,7 +395,7 @@ impl Stage {
         if self.is_source {
             shared.page.beat();
         }
-        Ok(true)
+        Ok(Attempt::Sent)
     }
 
     /// Works out how often a record on this output has gone round its loops; answers whether it still may.
