@@ -195,9 +195,9 @@ impl Change<'_> {
         let deployer = Deployer::take(self.paths, self.command).map_err(|error| failed(&error))?;
         let left = deployer.finish_what_was_left(&mut progress).map_err(|error| failed(&error))?;
         if let Some(left) = &left {
-            let exit = exit_of(left.result);
-            if exit == Exit::Mixed {
+            if !left.is_over() {
                 progress.clear();
+                let exit = exit_of(left.result);
                 report::print(left, exit, manner.json)?;
                 return Ok(exit);
             }

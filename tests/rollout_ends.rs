@@ -58,12 +58,16 @@ fn assert_nothing_changed(flotilla: &mut Flotilla, exit: i32, what: &str) -> Out
 #[test]
 fn of_two_deploys_at_once_one_wins_and_the_other_says_that_it_is_locked() {
     let mut flotilla = about_to_change();
-    let first = flotilla.deploy_halted_at("idle");
-    let second = flotilla.playground.run(flotilla.deploy(&[])).code(5);
-    let by = first.deployer().pid().to_string();
-    assert!(second.error().contains(&by), "it says who: {}", second.error());
-    first.go_on().code(0);
-    assert_well(&mut flotilla, "two deploys at once");
+    for (phase, weight) in [("idle", 3), ("adopt", 2), ("switch", 4), ("release", 5)] {
+        flotilla.edit("weight: 3", &format!("weight: {weight}"));
+        let first = flotilla.deploy_halted_at(phase);
+        let second = flotilla.playground.run(flotilla.deploy(&[])).code(5);
+        let by = first.deployer().pid().to_string();
+        assert!(second.error().contains(&by), "{phase}: it says who: {}", second.error());
+        first.go_on().code(0);
+        assert_well(&mut flotilla, "two deploys at once");
+        flotilla.edit(&format!("weight: {weight}"), "weight: 3");
+    }
     flotilla.down();
 }
 
@@ -173,6 +177,48 @@ fn what_cannot_be_prepared_changes_nothing() {
     let outcome = assert_nothing_changed(&mut flotilla, 1, "a topology with an error");
     assert!(outcome.error().contains("hush"), "{}", outcome.error());
     flotilla.down();
+}
+
+#[test]
+fn a_disk_that_fills_while_a_rollout_comes_to_its_end_is_told_and_the_next_deploy_writes_it_down() {
+    let mut flotilla = about_to_change();
+    let old = flotilla.plan().digest;
+    let store = flotilla.playground.path().join(".waldo/test/store");
+    let halted = flotilla.deploy_halted_at("release");
+    flotilla.fill_disk(true);
+    let outcome = halted.go_on().code(4);
+    assert!(outcome.error().contains("can't be written down"), "{}", outcome.error());
+    assert_eq!(outcome.ledger()["generation"], 2, "the plan that is live");
+    assert_well(&mut flotilla, "a disk that is full at the end");
+    assert_ne!(flotilla.plan().digest, old, "the new plan");
+    let again = flotilla.playground.run(flotilla.deploy(&[])).code(4);
+    assert!(again.error().contains("can't be written down"), "still full: {}", again.error());
+    flotilla.fill_disk(false);
+    flotilla.playground.run(flotilla.deploy(&[])).code(0);
+    assert_eq!(fs::read_to_string(store.join("live")).expect("a number").trim(), "2");
+    assert!(store.join("history/2.json").exists(), "its account");
+    assert_well(&mut flotilla, "once there is room");
+
+    flotilla.edit("weight: 3", "weight: 2");
+    let halted = flotilla.deploy_halted_at("decide");
+    flotilla.fill_disk(true);
+    let outcome = halted.go_on().code(1);
+    assert!(outcome.error().contains("can't be decided"), "{}", outcome.error());
+    flotilla.fill_disk(false);
+    assert_well(&mut flotilla, "a disk that is full when it is to be decided");
+    flotilla.playground.run(flotilla.deploy(&[])).code(0);
+    assert_well(&mut flotilla, "decided");
+
+    let text = flotilla.text();
+    let keep = text.lines().find(|line| line.contains(", keep, ")).expect("a sink").to_owned();
+    flotilla.edit(&format!("  keep:\n{keep}"), "  keep:\n    run: sleep 1000\n    ready: {timeout: 500ms}");
+    let halted = flotilla.deploy_halted_at("switch");
+    flotilla.fill_disk(true);
+    let outcome = halted.go_on().code(4);
+    assert!(outcome.error().contains("there was no way back"), "{}", outcome.error());
+    // What waits for the stage that doesn't start stays in the portals.
+    flotilla.playground.run(flotilla.playground.waldo(&["down", "--now"])).code(0);
+    flotilla.playground.assert_nothing_left();
 }
 
 #[test]

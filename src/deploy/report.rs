@@ -11,6 +11,9 @@ use crate::{
     numbers::grouped,
 };
 
+/// What to do about a rollout of which nothing could be written down.
+const UNWRITTEN: &str = "make room, or mend the rights, and `waldo deploy` again: it brings this one to its end first";
+
 /// Prints the account of a rollout.
 pub fn print(report: &Report, exit: Exit, json: bool) -> Result<(), Failure> {
     if json {
@@ -19,6 +22,7 @@ pub fn print(report: &Report, exit: Exit, json: bool) -> Result<(), Failure> {
     }
     if let Some(error) = &report.error {
         let hint = match exit {
+            _ if report.unwritten.is_some() => Some(UNWRITTEN.to_owned()),
             Exit::RolledBack => Some(format!("the old plan is live again, as plan {}", report.generation)),
             Exit::NotIdle | Exit::Cancelled | Exit::Error => {
                 Some(format!("nothing has changed: plan {} goes on", report.generation))

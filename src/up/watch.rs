@@ -115,7 +115,10 @@ impl Watch {
             Err(error) => return Err(deploy::failed(&error)),
         };
         self.seen = Some(file.recorded);
-        deployer.finish_what_was_left(rolling).map_err(|error| deploy::failed(&error))?;
+        let left = deployer.finish_what_was_left(rolling).map_err(|error| deploy::failed(&error))?;
+        if let Some(left) = left.filter(|left| !left.is_over()) {
+            return Ok(Taken::Rolled(Box::new(left)));
+        }
         let (from, live) = deployer.live().map_err(|error| deploy::failed(&error))?;
         rolling.progress.clear();
         let ports = PortChoice { base: self.ports, live: Some(&live) };

@@ -136,7 +136,19 @@ impl Flotilla {
 
     /// `waldo deploy`.
     pub fn deploy(&self, arguments: &[&str]) -> Command {
-        self.playground.waldo(&[&["deploy", "--yes", "--json"], arguments].concat())
+        let mut deploy = self.playground.waldo(&[&["deploy", "--yes", "--json"], arguments].concat());
+        deploy.env("WALDO_DISK_FULL_FILE", self.disk_full_file());
+        deploy
+    }
+
+    /// Fills the disk on which deployers write things down, or makes room again.
+    pub fn fill_disk(&self, full: bool) {
+        let file = self.disk_full_file();
+        if full { fs::write(file, "") } else { fs::remove_file(file) }.expect("a file");
+    }
+
+    fn disk_full_file(&self) -> PathBuf {
+        self.playground.path().join("disk-is-full")
     }
 
     /// The plan that is live.

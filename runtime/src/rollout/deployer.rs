@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fmt, io,
     path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -17,6 +17,7 @@ use waldo_compiler::{
 
 use super::{
     driver::{Course, Driver, Watcher},
+    halt,
     machine::{Bounds, Machine, Outcome, Part, Phase, Reason},
     rehearsal::rehearse,
     step::{Failure, StepName},
@@ -126,6 +127,9 @@ pub struct Report {
     pub flows: BTreeMap<String, Account>,
     /// How long each phase took, in order. Milliseconds.
     pub phases: serde_json::Map<String, serde_json::Value>,
+    /// Why what became of it couldn't be written down. Then whoever deploys next brings it to its end once more.
+    #[serde(skip)]
+    pub unwritten: Option<String>,
 }
 
 /// A rollout to be led.
@@ -186,7 +190,8 @@ impl<'a> Deployer<'a> {
     }
 
     /// Brings to an end what deployers have left, if there is anything: forward what was committed, back what wasn't.
-    /// Answers the account of the last one. If that can't be brought to an end either, nothing else may be begun.
+    /// Answers the account of the last one. If that can't be brought to an end either ([`Report::is_over`]), nothing else may
+    /// be begun.
     ///
     /// # Errors
     /// If the store can't be used.
@@ -194,9 +199,9 @@ impl<'a> Deployer<'a> {
         let mut last = None;
         // A way back that was given up may leave what it led back from.
         while let Some(report) = self.finish_newest(watcher)? {
-            let is_stuck = report.result == Conclusion::Mixed;
+            let is_over = report.is_over();
             last = Some(report);
-            if is_stuck {
+            if !is_over {
                 break;
             }
         }
@@ -219,7 +224,7 @@ impl<'a> Deployer<'a> {
         let before = self.statuses();
         let course = self.drive(&intent, machine, watcher);
         let mut report = Report::of(&intent, vec!["goes on with a rollout whose deployer had gone".to_owned()]);
-        self.conclude(&intent, (&live, &next), course, &before, &mut report, watcher)?;
+        self.conclude(&intent, (&live, &next), course, &before, &mut report, watcher);
         Ok(Some(report))
     }
 
@@ -256,7 +261,7 @@ impl<'a> Deployer<'a> {
         let machine = Machine::new(to, self.store.plan_file(to), next.digest.clone(), parts, bounds);
         let mut report = Report::of(&intent, rollout.changes.clone());
         let course = self.drive(&intent, machine, watcher);
-        self.conclude(&intent, (rollout.live, &next), course, &before, &mut report, watcher)?;
+        self.conclude(&intent, (rollout.live, &next), course, &before, &mut report, watcher);
         Ok(report)
     }
 
@@ -312,7 +317,8 @@ impl<'a> Deployer<'a> {
         if intent.is_rollback { driver.run(&mut Unstoppable(watcher)) } else { driver.run(watcher) }
     }
 
-    /// What follows from how a rollout went: the way back, and the account.
+    /// What follows from how a rollout went: the way back, and the account. Nothing that fails here changes what is live: it is
+    /// told in the report.
     fn conclude(
         &self,
         intent: &Intent,
@@ -321,8 +327,9 @@ impl<'a> Deployer<'a> {
         before: &[ServerStatus],
         report: &mut Report,
         watcher: &mut dyn Watcher,
-    ) -> Result<(), DeployError> {
+    ) {
         report.take(&course);
+        let mut led = vec![intent.to];
         match course.outcome {
             Outcome::Done => report.generation = intent.to,
             Outcome::Aborted(reason) => report.end(conclusion(&reason), &reason),
@@ -333,37 +340,50 @@ impl<'a> Deployer<'a> {
             Outcome::Mixed(servers, reason) => {
                 report.end(Conclusion::Mixed, &reason);
                 let named = servers.join(", ");
-                let rest = if self.is_committed(intent.to)? {
-                    report.generation = intent.to;
-                    format!(
-                        "not on plan {} yet: {named}. The others hold or go on; `waldo deploy` again goes on",
-                        intent.to
-                    )
-                } else {
-                    format!("it was given up, and this isn't known yet on {named}")
+                let rest = match self.is_committed(intent.to) {
+                    Ok(true) => {
+                        report.generation = intent.to;
+                        format!(
+                            "not on plan {} yet: {named}. The others hold or go on; `waldo deploy` again goes on",
+                            intent.to
+                        )
+                    }
+                    Ok(false) => format!("it was given up, and this isn't known yet on {named}"),
+                    Err(error) => format!("whether it was decided can't be read: {error}"),
                 };
-                report.error = report.error.take().map(|error| format!("{error}; {rest}"));
+                report.add(&rest);
             }
             Outcome::GoBack(reason) => {
                 report.generation = intent.to;
-                self.go_back(intent, (live, next), &reason, report, watcher)?;
+                led.extend(self.go_back(intent, (live, next), &reason, report, watcher));
             }
         }
         report.account(before, &self.statuses(), &self.statuses());
-        let last = self.store.plan(report.generation)?;
-        if let Some(plan) = last {
+        if let Err(error) = self.write_down(report, &led) {
+            report.is_unwritten(&error);
+        }
+        // Of no use any more. What can't be removed now is the next time.
+        let _ = self.store.forget_before(report.generation.saturating_sub(KEPT));
+    }
+
+    /// Writes down which plan is live, and the account of the rollouts that were led, the last one first: or whoever finds no
+    /// account of what failed would go on with that.
+    fn write_down(&self, report: &Report, led: &[u64]) -> Result<(), DeployError> {
+        if let Some(plan) = self.store.plan(report.generation)? {
             self.store.set_live(report.generation)?;
             self.put_live_plan(&plan)?;
         }
         // What isn't brought to an end has no account: whoever comes next goes on with it.
         if report.result != Conclusion::Mixed {
-            self.store.put_history(intent.to, report)?;
+            for &generation in led.iter().rev() {
+                self.store.put_history(generation, report)?;
+            }
         }
-        self.store.forget_before(report.generation.saturating_sub(KEPT))?;
         Ok(())
     }
 
-    /// Rolls the old plan out on top of one that is in place, held, and doesn't work.
+    /// Rolls the old plan out on top of one that is in place, held, and doesn't work. Answers the number under which that was
+    /// tried, if it could be.
     fn go_back(
         &self,
         failed: &Intent,
@@ -371,32 +391,18 @@ impl<'a> Deployer<'a> {
         reason: &Reason,
         report: &mut Report,
         watcher: &mut dyn Watcher,
-    ) -> Result<(), DeployError> {
-        let to = self.store.newest()?.max(failed.to) + 1;
-        let back = follow(next, live, to)?;
-        let rebuilt: BTreeSet<(String, String)> = failed
-            .parts
-            .iter()
-            .flat_map(|part| part.rebuilt.iter().map(|process| (part.server.clone(), process.clone())))
-            .collect();
-        let is_rebuilt = |server: &str, process: &ProcessPlan| {
-            !rebuilt.is_empty() && rebuilt.contains(&(server.to_owned(), process.name.clone()))
+    ) -> Option<u64> {
+        let back = match self.way_back(failed, (live, next)) {
+            Ok(back) => back,
+            Err(barred) => {
+                self.go_on_without_way_back(failed, (live, next), reason, &barred, report, watcher);
+                return None;
+            }
         };
-        let diff = diff_with_programs(next, &back, &is_rebuilt)?;
-        let mut parts = parts(next, &back, &diff, &rebuilt);
-        for part in &mut parts {
-            // What holds goes on holding until the old plan is back.
-            part.holds |= failed.parts.iter().any(|other| other.server == part.server && other.holds);
-        }
-        let intent = Intent { from: failed.to, to, parts: parts.clone(), is_rollback: true };
-        self.store.put_plan(to, &back)?;
-        self.keep_programs((failed.to, next), (to, &back), &rebuilt)?;
-        if let Some(origin) = self.store.origin(failed.from)? {
-            self.store.put_origin(to, &origin)?;
-        }
-        self.store.put_intent(&intent)?;
-        let file = self.store.plan_file(to);
-        let machine = Machine::new(to, file, back.digest.clone(), parts, bounds(next, &back)).without_way_back();
+        let WayBack { intent, plan } = back;
+        let to = intent.to;
+        let (file, parts) = (self.store.plan_file(to), intent.parts.clone());
+        let machine = Machine::new(to, file, plan.digest.clone(), parts, bounds(next, &plan)).without_way_back();
         let course = self.drive(&intent, machine, watcher);
         report.take(&course);
         match course.outcome {
@@ -407,38 +413,69 @@ impl<'a> Deployer<'a> {
                 report.end(conclusion, reason);
             }
             Outcome::Aborted(also) => {
-                // The way back is barred: on with the new plan, whatever is wrong with it.
-                let file = self.store.plan_file(failed.to);
-                let parts = failed.parts.clone();
-                let machine = Machine::resume(failed.to, file, next.digest.clone(), parts, bounds(live, next));
-                let course = self.drive(failed, machine.without_way_back(), watcher);
-                report.take(&course);
-                let conclusion = if matches!(course.outcome, Outcome::Mixed(..)) {
-                    Conclusion::Mixed
-                } else {
-                    Conclusion::Unhealthy
-                };
-                report.end(conclusion, reason);
-                report.error = report.error.take().map(|error| format!("{error}; there was no way back: {also}"));
+                self.go_on_without_way_back(failed, (live, next), reason, &also, report, watcher);
             }
             Outcome::Unhealthy(also) | Outcome::GoBack(also) => {
                 report.generation = to;
                 report.end(Conclusion::Unhealthy, reason);
-                report.error = report.error.take().map(|error| format!("{error}; and on the way back: {also}"));
+                report.add(&format!("and on the way back: {also}"));
             }
             Outcome::Mixed(_, also) => {
-                if self.is_committed(to)? {
+                if self.is_committed(to).unwrap_or(false) {
                     report.generation = to;
                 }
                 report.end(Conclusion::Mixed, reason);
-                report.error = report.error.take().map(|error| format!("{error}; and on the way back: {also}"));
-                return Ok(());
+                report.add(&format!("and on the way back: {also}"));
             }
         }
-        // First of all, or whoever finds no account of what failed would go on with that.
-        self.store.set_live(report.generation)?;
-        self.store.put_history(to, report)?;
-        Ok(())
+        Some(to)
+    }
+
+    /// The old plan under a newer number, written down as what is about to be rolled out.
+    fn way_back(&self, failed: &Intent, (live, next): (&Plan, &Plan)) -> Result<WayBack, DeployError> {
+        let to = self.store.newest()?.max(failed.to) + 1;
+        let plan = follow(next, live, to)?;
+        let rebuilt: BTreeSet<(String, String)> = failed
+            .parts
+            .iter()
+            .flat_map(|part| part.rebuilt.iter().map(|process| (part.server.clone(), process.clone())))
+            .collect();
+        let is_rebuilt = |server: &str, process: &ProcessPlan| {
+            !rebuilt.is_empty() && rebuilt.contains(&(server.to_owned(), process.name.clone()))
+        };
+        let diff = diff_with_programs(next, &plan, &is_rebuilt)?;
+        let mut parts = parts(next, &plan, &diff, &rebuilt);
+        for part in &mut parts {
+            // What holds goes on holding until the old plan is back.
+            part.holds |= failed.parts.iter().any(|other| other.server == part.server && other.holds);
+        }
+        let intent = Intent { from: failed.to, to, parts, is_rollback: true };
+        self.store.put_plan(to, &plan)?;
+        self.keep_programs((failed.to, next), (to, &plan), &rebuilt)?;
+        if let Some(origin) = self.store.origin(failed.from)? {
+            self.store.put_origin(to, &origin)?;
+        }
+        self.store.put_intent(&intent)?;
+        Ok(WayBack { intent, plan })
+    }
+
+    /// On with the new plan, whatever is wrong with it, as the way back is barred.
+    fn go_on_without_way_back(
+        &self,
+        failed: &Intent,
+        (live, next): (&Plan, &Plan),
+        reason: &Reason,
+        barred: &dyn fmt::Display,
+        report: &mut Report,
+        watcher: &mut dyn Watcher,
+    ) {
+        let (file, parts) = (self.store.plan_file(failed.to), failed.parts.clone());
+        let machine = Machine::resume(failed.to, file, next.digest.clone(), parts, bounds(live, next));
+        let course = self.drive(failed, machine.without_way_back(), watcher);
+        report.take(&course);
+        let is_mixed = matches!(course.outcome, Outcome::Mixed(..));
+        report.end(if is_mixed { Conclusion::Mixed } else { Conclusion::Unhealthy }, reason);
+        report.add(&format!("there was no way back: {barred}"));
     }
 
     fn is_committed(&self, generation: u64) -> Result<bool, DeployError> {
@@ -451,12 +488,19 @@ impl<'a> Deployer<'a> {
         let failed = |why| DeployError::Io { doing: format!("write {}", path.display()), why };
         let text = serde_json::to_vec(plan).map_err(|error| failed(error.into()))?;
         let new = path.with_extension("new");
-        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)).map_err(failed)
+        let write = || std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path));
+        halt::need_room_on_disk().and_then(|()| write()).map_err(failed)
     }
 
     fn statuses(&self) -> Vec<ServerStatus> {
         cluster::connect(self.paths).iter_mut().filter_map(|client| client.status().ok()).collect()
     }
+}
+
+/// From a plan that doesn't work to the one before it.
+struct WayBack {
+    intent: Intent,
+    plan: Plan,
 }
 
 /// Follows a rollout that leads back: whoever has asked to stop has been heard, and there is nothing to go back to.
@@ -515,7 +559,9 @@ fn conclusion(reason: &Reason) -> Conclusion {
         Reason::Failed { failure: Failure::NotIdle(_), .. }
         | Reason::Late { step: StepName::Idle | StepName::Drain | StepName::IdleAgain, .. } => Conclusion::IdleTimeout,
         Reason::Cancelled => Conclusion::Cancelled,
-        Reason::Failed { .. } | Reason::Late { .. } | Reason::OtherDecision => Conclusion::Error,
+        Reason::Failed { .. } | Reason::Late { .. } | Reason::OtherDecision | Reason::Undecidable(_) => {
+            Conclusion::Error
+        }
     }
 }
 
@@ -533,12 +579,35 @@ impl Report {
             pause_ms: BTreeMap::new(),
             flows: BTreeMap::new(),
             phases: serde_json::Map::new(),
+            unwritten: None,
         }
+    }
+
+    /// Whether nothing of it is left to be done by whoever deploys next.
+    pub fn is_over(&self) -> bool {
+        self.result != Conclusion::Mixed && self.unwritten.is_none()
     }
 
     fn end(&mut self, result: Conclusion, reason: &Reason) {
         self.result = result;
         self.error = Some(reason.to_string());
+    }
+
+    /// Says more of what went wrong.
+    fn add(&mut self, what: &str) {
+        self.error = Some(self.error.take().map_or_else(|| what.to_owned(), |error| format!("{error}; {what}")));
+    }
+
+    /// All was done, but nobody can read so.
+    fn is_unwritten(&mut self, why: &DeployError) {
+        if matches!(self.result, Conclusion::Ok | Conclusion::Lost) {
+            self.result = Conclusion::Unhealthy;
+        }
+        self.add(&format!(
+            "plan {} is live, but what became of this rollout can't be written down: {why}",
+            self.generation
+        ));
+        self.unwritten = Some(why.to_string());
     }
 
     fn take(&mut self, course: &Course) {

@@ -204,7 +204,8 @@ impl<'a> Driver<'a> {
         let path = self.paths.live_plan();
         let new = path.with_extension("new");
         // If this fails it is said at the end of the rollout, when it is written again.
-        let _ = fs::copy(self.store.plan_file(self.generation), &new).and_then(|_| fs::rename(&new, &path));
+        let copy = || fs::copy(self.store.plan_file(self.generation), &new).and_then(|_| fs::rename(&new, &path));
+        let _ = halt::need_room_on_disk().and_then(|()| copy());
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -235,15 +236,21 @@ impl<'a> Driver<'a> {
             Some(ready) => ready.take(self.store),
             None => self.store.decide(self.generation, decision),
         };
-        // It may stand there though that failed. If not, nobody but this deployer, who holds the lock, would ever write
-        // `commit`: so it is as good as aborted.
-        let holds =
-            decided.or_else(|_| self.store.decision(self.generation).map(|found| found.unwrap_or(Decision::Abort)));
-        match holds {
-            Ok(holds) => self.events.push_back(Event::Decided(holds)),
-            // Nobody knows. To guess could mean two owners, so it is asked again, for as long as it takes.
-            Err(_) => self.undecided = Some(decision),
-        }
+        let event = match decided {
+            Ok(holds) => Event::Decided(holds),
+            // It may stand there though that failed. If not, nobody but this deployer, who holds the lock, would ever write
+            // `commit`: so it is as good as aborted.
+            Err(why) => match self.store.decision(self.generation) {
+                Ok(Some(holds)) => Event::Decided(holds),
+                Ok(None) => Event::Undecidable(why.to_string()),
+                // Nobody knows. To guess could mean two owners, so it is asked again, for as long as it takes.
+                Err(_) => {
+                    self.undecided = Some(decision);
+                    return;
+                }
+            },
+        };
+        self.events.push_back(event);
     }
 
     fn place(&self, name: &str) -> Option<usize> {

@@ -1,10 +1,11 @@
-//! Where a test can halt a deployer, to disturb a rollout at a known place. Only in debug builds.
+//! Where a test can halt a deployer, to disturb a rollout at a known place, and take its disk away. Only in debug builds.
 //!
 //! With `WALDO_HALT_AT=PHASE` and `WALDO_HALT_FILE=PATH` in its environment a deployer makes that file when it comes to that
 //! phase for the first time, and goes on when the file is gone, or after [`BOUND`]. Phases are called as in `docs/rollout.md`.
+//! As long as there is a file at the path `WALDO_DISK_FULL_FILE`, a deployer has no room on the disk.
 
 use std::{
-    env, fs,
+    env, fs, io,
     path::PathBuf,
     thread::sleep,
     time::{Duration, Instant},
@@ -29,4 +30,10 @@ pub fn at(phase: &str) {
     while file.exists() && Instant::now() < until {
         sleep(LOOK);
     }
+}
+
+/// Fails if a test wants the disk to be full.
+pub fn need_room_on_disk() -> io::Result<()> {
+    let is_full = || env::var_os("WALDO_DISK_FULL_FILE").is_some_and(|file| PathBuf::from(file).exists());
+    if cfg!(debug_assertions) && is_full() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
 }

@@ -247,6 +247,12 @@ impl Machine {
                 }
             }
             Event::Decided(decision) => self.decided(now, decision),
+            Event::Undecidable(why) => {
+                if self.phase == Phase::Deciding {
+                    self.failed.get_or_insert(Reason::Undecidable(why));
+                    self.enter(now, Phase::Aborting);
+                }
+            }
             Event::Cancel => match self.phase {
                 Phase::Aborting | Phase::Release | Phase::Over => {}
                 phase if phase < Phase::Deciding => self.fail(now, Reason::Cancelled),

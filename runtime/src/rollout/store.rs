@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tempfile::NamedTempFile;
 use waldo_compiler::{Origin, plan::Plan};
 
-use super::machine::Part;
+use super::{halt, machine::Part};
 use crate::programs::Programs;
 
 /// The directories in a store.
@@ -364,6 +364,7 @@ impl Ready {
     /// As [`Store::decide`].
     pub fn take(self, store: &Store) -> Result<Decision, StoreError> {
         let path = store.decision_file(self.generation);
+        halt::need_room_on_disk().map_err(StoreError::at("write", &path))?;
         let holds = match self.written.persist_noclobber(&path) {
             Ok(_) => self.decision,
             Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => {
@@ -391,6 +392,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
 
 /// A synced file beside this place, to be put into it.
 fn written(place: &Path, value: &impl Serialize) -> io::Result<NamedTempFile> {
+    halt::need_room_on_disk()?;
     let mut file = NamedTempFile::new_in(place.parent().unwrap_or(Path::new(".")))?;
     let mut text = serde_json::to_vec(value)?;
     text.push(b'\n');

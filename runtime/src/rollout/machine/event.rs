@@ -45,6 +45,8 @@ pub enum Reason {
     Cancelled,
     /// The decision was taken by others: by a launcher whose deployer seemed to be gone.
     OtherDecision,
+    /// The decision can't be written down: why.
+    Undecidable(String),
 }
 
 impl fmt::Display for Reason {
@@ -54,6 +56,7 @@ impl fmt::Display for Reason {
             Self::Late { servers, step } => write!(formatter, "{}, {step}: not done in time", servers.join(", ")),
             Self::Cancelled => formatter.write_str("cancelled"),
             Self::OtherDecision => formatter.write_str("it was given up, as its deployer seemed to have gone"),
+            Self::Undecidable(why) => write!(formatter, "it can't be decided: {why}"),
         }
     }
 }
@@ -88,6 +91,8 @@ pub enum Event {
     Drained,
     /// The store holds this decision.
     Decided(Decision),
+    /// The store takes no decision, and holds none: why. Nobody else would ever commit, so nothing changes.
+    Undecidable(String),
     /// Somebody wants it to end: before the decision nothing changes, after it the old plan is rolled out on top, once
     /// gates open it is too late. Not to be said of a rollout that leads back.
     Cancel,

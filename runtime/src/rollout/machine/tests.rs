@@ -430,6 +430,21 @@ fn an_abort_that_was_first_wins_over_the_deployer_who_wants_to_commit() {
 }
 
 #[test]
+fn what_the_store_takes_no_decision_about_is_given_up() {
+    let mut rollout = Rollout::at(Phase::Deciding, without_drains());
+    let aborts = ["s1", "s2", "s3"].map(|server| ask(server, Step::Abort));
+    let full = || "no room".to_owned();
+    assert_eq!(rollout.says(Event::Undecidable(full())), aborts);
+    assert_eq!(rollout.says(Event::Undecidable(full())), NOTHING, "once is enough");
+    rollout.done("s1", StepName::Abort);
+    rollout.done("s2", StepName::Abort);
+    let aborted = Effect::Finish(Outcome::Aborted(Reason::Undecidable(full())));
+    assert_eq!(rollout.done("s3", StepName::Abort), [aborted]);
+    let mut decided = Rollout::at(Phase::Switch, without_drains());
+    assert_eq!(decided.says(Event::Undecidable(full())), NOTHING, "it was decided before");
+}
+
+#[test]
 fn the_store_is_waited_for_without_a_bound() {
     let mut rollout = Rollout::at(Phase::Deciding, without_drains());
     assert_eq!(rollout.machine.deadline(), Moment::MAX);
