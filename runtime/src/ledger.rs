@@ -195,7 +195,7 @@ fn book(accounts: &mut BTreeMap<String, Account>, role: Role, entry: &Entry, whe
         Kind::Program => account(&entry.name, &|account| {
             account.lost += entry.written_off + if when == When::Ended { under_way } else { 0 };
         }),
-        Kind::Sent | Kind::Done | Kind::Accepted | Kind::Last => {}
+        Kind::Sent | Kind::Done | Kind::Accepted | Kind::Last | Kind::Work => {}
     }
 }
 

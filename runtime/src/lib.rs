@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod paths;
 pub mod portal;
 pub mod programs;
+pub mod rates;
 pub mod rollout;
 pub mod spool;
 pub mod sys;

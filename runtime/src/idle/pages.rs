@@ -177,7 +177,7 @@ impl Pages {
             }
             Some(Kind::Link | Kind::Spool) => self.edges.push(edge(Some(slot.clone()), Some(slot), false)),
             Some(Kind::Program) => self.edges.push(edge(Some(slot.clone()), Some(slot), true)),
-            Some(Kind::Accepted | Kind::Last | Kind::Count) | None => {}
+            Some(Kind::Accepted | Kind::Last | Kind::Count | Kind::Work) | None => {}
         }
     }
 

@@ -17,6 +17,7 @@ use super::{
     flow::Flow,
     greatest_message, io,
     passage::{Mark, Passage, may_lose},
+    rates::{FlowRates, Measurements},
     shelf::Shelf,
     transition::{Asked, Transition, UnderWay},
 };
@@ -120,6 +121,7 @@ impl Portal {
                 flow.close(&mut self.budget)?;
             }
         }
+        self.measurements = Measurements::new(&self.place, self.flows.len());
         self.outlet.end_rewiring()
     }
 
@@ -136,10 +138,11 @@ impl Portal {
             return Err(waldo_sdk::Error::File { path: self.place.guide.clone(), reason });
         };
         let own = own_index(&guide, &flow_guide, &self.place);
-        let (mut old_locals, mut old_portals) = match before {
-            Some(flow) => (flow.locals, flow.forwards.into_iter().flatten().collect()),
-            None => (Vec::new(), Vec::new()),
+        let (mut old_locals, mut old_portals, mut rates) = match before {
+            Some(flow) => (flow.locals, flow.forwards.into_iter().flatten().collect(), flow.rates),
+            None => (Vec::new(), Vec::new(), FlowRates::new()),
         };
+        rates.set_consumers(&carried.consumers);
         let mut at = Opening {
             context: &self.context,
             place: &self.place,
@@ -188,6 +191,7 @@ impl Portal {
             locals,
             forwards,
             passage: None,
+            rates,
         };
         let former = former.and_then(|guide| guide.flows.get(&name).map(|flow| (guide, flow.clone())));
         if let Some((former_guide, former)) = former.filter(|(_, former)| former.version != flow.guide.version) {

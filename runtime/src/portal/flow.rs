@@ -6,10 +6,10 @@ use waldo_sdk::{
     guide::{FlowGuide, Guide, ServerIndex},
     page::Slot,
     wire,
-    wiring::Carried,
+    wiring::{Carried, Place},
 };
 
-use super::{destination::Destination, passage::Passage};
+use super::{destination::Destination, passage::Passage, rates::FlowRates};
 use crate::spool::{Budget, Bytes};
 
 /// One flow, as this portal carries it.
@@ -32,6 +32,8 @@ pub struct Flow {
     pub forwards: Vec<Option<Destination>>,
     /// While the flow changes over from one guide to the next.
     pub passage: Option<Passage>,
+    /// What comes for this server.
+    pub rates: FlowRates,
 }
 
 /// Where records come from.
@@ -86,13 +88,15 @@ impl Flow {
             for local in &mut self.locals {
                 local.append(bytes, count, budget);
             }
+            self.rates.note(bytes.get(), count, &self.guide);
             return 0;
         }
-        self.keep_each(bytes.get(), from, guide, budget)
+        self.keep_each(bytes.get(), count, from, guide, budget)
     }
 
     /// The same, each record on its own.
-    fn keep_each(&mut self, bytes: &[u8], from: From<'_>, guide: &Guide, budget: &mut Budget) -> u32 {
+    fn keep_each(&mut self, bytes: &[u8], count: u32, from: From<'_>, guide: &Guide, budget: &mut Budget) -> u32 {
+        let weight = self.rates.sample(count);
         let sender = match (&self.passage, from) {
             (Some(passage), From::Link { sender, .. }) => passage.former_portal(sender),
             _ => None,
@@ -112,21 +116,29 @@ impl Flow {
             let is_own = self.own == Some(owner);
             let before = self.passage.as_ref().map(|passage| (passage, passage.former_owner(record.key)));
             let mut is_for_all = is_own;
+            let mut is_handed_over = false;
             if let Some((passage, former)) = before {
                 let was_own = passage.former_own == Some(former);
-                let is_handed_over = !was_own && sender == Some(former);
+                is_handed_over = !was_own && sender == Some(former);
                 handed += u32::from(is_handed_over);
                 if was_own && passage.is_sorting {
                     // It stands behind others of its key, which haven't been sorted.
                     is_for_all = true;
                 } else if is_own && !was_own && !is_older && !is_handed_over {
                     aside.add(whole);
+                    if let Some(weight) = weight {
+                        self.rates.note_record(record.key, whole.len(), &self.guide, weight);
+                    }
                     continue;
                 }
             }
             if !is_for_all {
                 by_server[usize::from(owner)].add(whole);
                 continue;
+            }
+            // Its former owner has counted what it hands over.
+            if let Some(weight) = weight.filter(|_| !is_handed_over) {
+                self.rates.note_record(record.key, whole.len(), &self.guide, weight);
             }
             let wanted = match only_for {
                 b"" => For::All,
@@ -201,6 +213,12 @@ impl Flow {
     pub fn held(&self) -> u64 {
         let aside = self.passage.as_ref().map_or(0, |passage| passage.aside.held());
         self.destinations().map(Destination::held).sum::<u64>() + aside
+    }
+
+    /// Lets what was measured decay, and takes in what consumers and spool say now.
+    pub fn measure(&mut self, seconds: f64, place: &Place) {
+        let held = self.locals.iter().map(Destination::held).max().unwrap_or(0);
+        self.rates.tick(seconds, held, &self.carried.flow, place);
     }
 
     /// Whether the disk takes what it has to.

@@ -19,8 +19,10 @@ mod destination;
 mod draining;
 mod entrance;
 mod flow;
+mod hot_keys;
 mod passage;
 mod quarantine;
+mod rates;
 mod shelf;
 mod transition;
 
@@ -37,6 +39,7 @@ use draining::Draining;
 use entrance::{Entrance, Taken};
 use flow::{Flow, From};
 use quarantine::Quarantine;
+use rates::Measurements;
 pub use transition::Transition;
 use transition::{Asked, UnderWay};
 use waldo_sdk::{
@@ -78,6 +81,7 @@ struct Portal {
     entrance: Entrance,
     clients: Option<Socket>,
     quarantine: Quarantine,
+    measurements: Measurements,
     /// From adoption until settled.
     transition: Option<UnderWay>,
     holding: bool,
@@ -141,6 +145,7 @@ impl Portal {
             links: Links::new(&place, incarnation),
             budget: Budget::new(doors.spool),
             quarantine: Quarantine::new(place.spool.join("rejects")),
+            measurements: Measurements::new(&place, 0),
             guide: Arc::new(guide.clone()),
             flows: Vec::new(),
             holding: page.gate_closed(),
@@ -207,6 +212,7 @@ impl Portal {
                 link.flush_all()?;
             }
             self.tend(control, now)?;
+            self.measurements.tick(now, &mut self.flows, &self.place);
             self.page.beat();
             if moved {
                 pause = Pause::new();

@@ -42,6 +42,8 @@ struct Edge {
     /// what its predecessors sent too: they were dead before this inbox was bound.
     fenced_by: u64,
     closing: Option<Closing>,
+    /// How long records of this flow take, from all senders; without room in the page nobody is told.
+    work: Option<Slot>,
 }
 
 struct Closing {
@@ -57,6 +59,13 @@ struct Current {
     incarnation: u64,
     at: usize,
     left: u32,
+}
+
+/// A message that is being worked on.
+struct Begun {
+    edge: usize,
+    records: u32,
+    at: Instant,
 }
 
 /// One record, taken from an inbox. Cheap to clone; its bytes stay in the message that they came in.
@@ -105,6 +114,9 @@ pub struct Inbox {
     current: Option<Current>,
     in_hand: bool,
     closings: usize,
+    begun: Option<Begun>,
+    /// Whether it says how long records take.
+    is_timed: bool,
 }
 
 impl Inbox {
@@ -126,7 +138,14 @@ impl Inbox {
             current: None,
             in_hand: false,
             closings: 0,
+            begun: None,
+            is_timed: true,
         })
+    }
+
+    /// Doesn't say how long records take any more: for who hands them on before they have been worked on.
+    pub fn without_times(&mut self) {
+        self.is_timed = false;
     }
 
     /// The socket, to poll for input.
@@ -171,11 +190,13 @@ impl Inbox {
                 let flow = Arc::clone(&self.edges[current.edge].flow);
                 return Ok(Some(Record { flow, message: Arc::clone(&current.message), passes, key, payload }));
             }
+            // The clock is read once a message, as long as there are messages.
+            let ended = self.end_work();
             if self.closings > 0 {
                 self.close_what_is_due(false);
             }
             match self.socket.recv_msg(DONTWAIT) {
-                Ok(message) => self.take_in(message)?,
+                Ok(message) => self.take_in(message, ended)?,
                 Err(zmq::Error::EAGAIN) => {
                     if self.closings > 0 {
                         self.close_what_is_due(true);
@@ -188,7 +209,20 @@ impl Inbox {
         }
     }
 
-    fn take_in(&mut self, message: Message) -> Result<()> {
+    /// Counts the time that the message took which has been worked on, if one has; answers when it ended.
+    fn end_work(&mut self) -> Option<Instant> {
+        let begun = self.begun.take()?;
+        let now = Instant::now();
+        let took = u64::try_from(now.duration_since(begun.at).as_nanos()).unwrap_or(u64::MAX);
+        if let Some(work) = &self.edges[begun.edge].work {
+            work.add_sent(u64::from(begun.records));
+            work.add_done(took);
+        }
+        Some(now)
+    }
+
+    /// Takes a message in. `now` is when the one before was through, if that was just now.
+    fn take_in(&mut self, message: Message, now: Option<Instant>) -> Result<()> {
         let Ok((header, records_at)) = Header::read(&message) else {
             self.rejected.add_done(1);
             return Ok(());
@@ -208,6 +242,10 @@ impl Inbox {
                 if header.incarnation > known.incarnation {
                     known.incarnation = header.incarnation;
                     known.done_of_incarnation = 0;
+                }
+                if self.is_timed && header.count > 0 {
+                    let at = now.unwrap_or_else(Instant::now);
+                    self.begun = Some(Begun { edge, records: header.count, at });
                 }
                 self.current = Some(Current {
                     edge,
@@ -273,6 +311,7 @@ impl Inbox {
         let name = format!("{}<{}", header.flow, header.sender);
         let done = self.page.slot(SlotKind::Done, &name).map_err(Error::io(format!("add edge {name}")))?;
         self.edges.push(Edge {
+            work: self.page.slot(SlotKind::Work, header.flow).ok(),
             flow: header.flow.into(),
             done,
             incarnation: header.incarnation,

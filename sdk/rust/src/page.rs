@@ -60,12 +60,15 @@ pub enum Kind {
     /// A count for people, by name: `received FLOW`, `resumed FLOW`, `rejected FLOW`, `dead FLOW`,
     /// `clients FLOW`, `reguided FLOW`, `handed FLOW`, in `done`.
     Count = 8,
+    /// `flow`, in a stage: how many records of it were worked on, in `sent`, and for how long, in `done`, in nanoseconds: from when
+    /// a message was taken up until the next was asked for. A `lines` program has none.
+    Work = 9,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        use Kind::{Accepted, Count, Done, Last, Link, Program, Sent, Spool};
-        [Sent, Done, Link, Spool, Program, Accepted, Last, Count].into_iter().find(|&kind| kind as u8 == byte)
+        use Kind::{Accepted, Count, Done, Last, Link, Program, Sent, Spool, Work};
+        [Sent, Done, Link, Spool, Program, Accepted, Last, Count, Work].into_iter().find(|&kind| kind as u8 == byte)
     }
 }
 

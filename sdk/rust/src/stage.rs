@@ -431,6 +431,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Doesn't say any more how long its records take: for a stage that counts them as done, or asks for the next, before they have
+    /// been worked on.
+    pub fn without_times(&mut self) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.without_times();
+        }
+    }
+
     /// Whether the stage is asked to stop.
     pub fn stopping(&self) -> bool {
         self.shared.stopping()
