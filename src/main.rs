@@ -18,6 +18,7 @@ mod located;
 mod logs;
 mod numbers;
 mod pause;
+mod rejects;
 mod resume;
 mod rollback;
 mod schema;
@@ -73,6 +74,8 @@ enum Command {
     Pause(pause::Arguments),
     /// Take back what was paused
     Resume(pause::Arguments),
+    /// Show what portals have rejected, and samples of it
+    Rejects(rejects::Arguments),
     /// Show what processes have written to stdout and stderr
     Logs(logs::Arguments),
     /// Send records from outside, one for each line
@@ -107,6 +110,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Status(arguments) => status::run(arguments),
         Command::Pause(arguments) => pause::pause(arguments),
         Command::Resume(arguments) => pause::resume(arguments),
+        Command::Rejects(arguments) => rejects::run(arguments),
         Command::Logs(arguments) => logs::run(arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Exec(arguments) => exec::run(arguments),

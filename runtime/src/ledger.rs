@@ -10,6 +10,9 @@ use crate::{
     launcher::Role,
 };
 
+/// The row of what was rejected and named no flow. No flow can have this name.
+pub const NO_FLOW: &str = "(no flow)";
+
 /// What became of the records of one flow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -135,6 +138,7 @@ pub fn between(
         account.dead = account.dead.saturating_sub(earlier.dead);
         account.rejected = account.rejected.saturating_sub(earlier.rejected);
     }
+    accounts.retain(|flow, account| flow != NO_FLOW || account.rejected > 0);
     accounts
 }
 
@@ -190,6 +194,9 @@ fn book(accounts: &mut BTreeMap<String, Account>, role: Role, entry: &Entry, whe
             Some(("resumed", flow)) => account(flow, &|account| account.resumed += entry.done),
             Some(("dead", flow)) => account(flow, &|account| account.dead += entry.done),
             Some(("rejected", flow)) => account(flow, &|account| account.rejected += entry.done),
+            None if entry.name == "rejected" && entry.done > 0 => {
+                account(NO_FLOW, &|account| account.rejected += entry.done);
+            }
             _ => {}
         },
         Kind::Program => account(&entry.name, &|account| {

@@ -57,10 +57,15 @@ pub fn document(report: &Report, exit: Exit) -> Result<serde_json::Value, Failur
 pub fn table(report: &Report) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["flow", "sent", "received", "held", "re-guided", "lost", "repeated"]);
+    let has_rejected = report.flows.values().any(|account| account.rejected > 0);
+    let mut header = vec!["flow", "sent", "received", "held", "re-guided", "lost", "repeated"];
+    if has_rejected {
+        header.push("rejected");
+    }
+    table.set_header(&header);
     for (flow, account) in &report.flows {
         let lost = if account.lost > 0 { format!("≤ {}", grouped(account.lost)) } else { "0".to_owned() };
-        table.add_row([
+        let mut row = vec![
             flow.clone(),
             grouped(account.sent),
             grouped(account.received),
@@ -68,9 +73,13 @@ pub fn table(report: &Report) -> Table {
             grouped(account.reguided),
             lost,
             grouped(account.repeated),
-        ]);
+        ];
+        if has_rejected {
+            row.push(grouped(account.rejected));
+        }
+        table.add_row(row);
     }
-    for column in 1..7 {
+    for column in 1..header.len() {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }

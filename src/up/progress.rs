@@ -110,7 +110,9 @@ impl Progress {
             return;
         }
         self.shown = Instant::now();
-        let accounts = ledger::accounts(std::iter::empty(), servers, When::Running);
+        let mut accounts = ledger::accounts(std::iter::empty(), servers, When::Running);
+        // How fast that goes is nobody's concern.
+        accounts.remove(ledger::NO_FLOW);
         let queued: BTreeMap<&str, u64> =
             servers.iter().map(|server| (server.server.as_str(), ledger::queued(server))).collect();
         match self.style {

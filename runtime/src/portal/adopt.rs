@@ -83,8 +83,8 @@ impl Portal {
         let greatest = greatest_message(&self.doors);
         if greatest > greatest_message(&before) {
             self.entrance.raise_greatest(greatest, &self.doors.links)?;
-            self.raise_greatest_of_clients(greatest)?;
         }
+        self.set_longest_of_clients();
         let carried = self.doors.flows.clone();
         self.rewire(&carried, guide, Some(&former), false)?;
         self.forget_draining();
@@ -348,12 +348,7 @@ impl Portal {
         for endpoint in &under_way.old_links {
             self.entrance.unbind(endpoint);
         }
-        if let Some(clients) = &self.clients {
-            for endpoint in &under_way.old_clients {
-                // One that isn't bound, as the portal was started anew in between, needn't be unbound.
-                let _ = clients.unbind(endpoint);
-            }
-        }
+        self.unbind_clients(&under_way.old_clients);
         Transition::remove(&self.place.spool).map_err(io("forget the plan before"))?;
         control.say(FromProcess::Settled { generation: self.place.generation });
         Ok(true)

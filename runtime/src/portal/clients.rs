@@ -1,136 +1,211 @@
-//! A portal's door for clients: three frames from any ZeroMQ program become a record, or are counted as rejected.
+//! What comes through a portal's door for clients: messages of any ZeroMQ program become records, or are counted as
+//! rejected.
 //!
 //! Clients have no receipts and no numbers: the account of their records begins here.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use waldo_sdk::{
-    Result, socket,
+    Result,
+    page::Slot,
     wire::{self, RecordRef},
     wiring::Doors,
 };
 
-use super::{Portal, ROUND, entrance::raise_greatest, flow::From, greatest_message};
+use super::{
+    Portal,
+    door::{Door, Visitor},
+    flow::{Flow, From},
+    io,
+    quarantine::{Quarantine, Rejected},
+};
 use crate::spool::Bytes;
 
-/// How many bytes are taken from clients in a round: they become one block.
+/// How many bytes are taken from clients in a round. They become one block for each flow.
 const ROUND_BYTES: usize = 256 * 1024;
+/// What a message may have besides key and payload: the flow's name, and a key that is ignored. Bytes.
+const BESIDES: u64 = 64 * 1024;
+
+/// How long a message of a client may be. Bytes.
+fn longest(doors: &Doors) -> u64 {
+    let from_clients = doors.flows.iter().filter(|flow| flow.from_clients);
+    from_clients.map(|flow| flow.max_record).max().unwrap_or(0).saturating_add(BESIDES)
+}
 
 impl Portal {
-    /// Opens the door for clients that the wiring has, if it isn't open.
+    /// Opens the door for clients that the wiring has, if it isn't open there.
     pub(super) fn bind_clients(&mut self, doors: &Doors) -> Result<()> {
         let Some(endpoint) = &doors.clients else { return Ok(()) };
-        match &self.clients {
-            Some(_) if self.doors.clients.as_ref() == Some(endpoint) => Ok(()),
-            Some(clients) => {
-                let doing = || format!("bind {endpoint}");
-                clients.bind(endpoint).map_err(|source| waldo_sdk::Error::Zmq { doing: doing(), source })
-            }
-            None => {
-                self.clients = Some(socket::portal_clients(&self.context, endpoint, greatest_message(doors))?);
-                Ok(())
-            }
+        if self.clients.is_none() {
+            self.clients = Some(Door::new(longest(doors)).map_err(io("make a door for clients"))?);
+        }
+        self.clients.as_mut().map_or(Ok(()), |door| door.bind(endpoint)).map_err(io(format!("bind {endpoint}")))
+    }
+
+    /// Lets clients send what the wiring has now.
+    pub(super) fn set_longest_of_clients(&mut self) {
+        if let Some(door) = &mut self.clients {
+            door.set_longest(longest(&self.doors));
         }
     }
 
-    /// Lets clients send larger messages from now on.
-    pub(super) fn raise_greatest_of_clients(&mut self, greatest: i64) -> Result<()> {
-        match (&self.clients, &self.doors.clients) {
-            (Some(clients), Some(endpoint)) => raise_greatest(clients, greatest, endpoint),
-            _ => Ok(()),
-        }
+    /// Closes the door for clients at these endpoints, once what has come by them is taken in.
+    pub(super) fn unbind_clients(&mut self, endpoints: &[String]) {
+        self.visit(|door, visitor| {
+            endpoints.iter().for_each(|endpoint| door.unbind(endpoint, visitor));
+            Ok(())
+        })
+        // Nothing that unbinds fails.
+        .unwrap_or_default();
     }
 
-    /// Takes what clients have pushed; answers whether anything came.
+    /// Takes what clients have sent; answers whether anything came.
     pub(super) fn take_from_clients(&mut self) -> Result<bool> {
-        if self.clients.is_none() || self.keeps_clients_waiting() {
+        if self.clients.is_none() || self.keeps_clients_waiting() || !self.has_room(true) {
             return Ok(false);
         }
-        let mut gathered: Vec<(Vec<u8>, u32)> = vec![(Vec::new(), 0); self.flows.len()];
+        let now = Instant::now();
         let mut moved = false;
-        let mut bytes = 0;
-        for _ in 0..ROUND * 4 {
-            if bytes >= ROUND_BYTES || !self.has_room(true) {
-                break;
+        self.visit(|door, visitor| {
+            let mut bytes = 0;
+            while bytes < ROUND_BYTES {
+                let came = door.take(ROUND_BYTES - bytes, now, visitor)?;
+                moved |= came.any;
+                bytes += came.bytes;
+                if !came.any {
+                    break;
+                }
             }
-            let Some(frames) = self.client_message()? else { break };
-            moved = true;
-            bytes += frames.iter().map(|frame| frame.len()).sum::<usize>();
-            self.gather(&frames, &mut gathered);
-        }
-        for (index, (records, count)) in gathered.into_iter().enumerate().filter(|(_, (_, count))| *count > 0) {
+            Ok(())
+        })
+        .map_err(io("receive from clients"))?;
+        Ok(moved)
+    }
+
+    /// Lets somebody look through the door, and keeps what came of it.
+    fn visit(
+        &mut self,
+        look: impl FnOnce(&mut Door, &mut Gathering<'_>) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        let Some(door) = &mut self.clients else { return Ok(()) };
+        let carried = |flow: &Flow| self.doors.flows.iter().any(|carried| carried.flow == flow.carried.flow);
+        let mut from_clients = (0..self.flows.len())
+            .filter(|&index| self.flows[index].carried.from_clients && carried(&self.flows[index]));
+        let only = from_clients.next().filter(|_| from_clients.next().is_none());
+        let mut gathering = Gathering {
+            flows: &self.flows,
+            only,
+            records: self.flows.iter().map(|_| Records::default()).collect(),
+            rejected: self.entrance.rejected(),
+            quarantine: &mut self.quarantine,
+        };
+        let looked = look(door, &mut gathering);
+        let gathered = gathering.records;
+        for (index, Records { bytes, count }) in gathered.into_iter().enumerate().filter(|(_, it)| it.count > 0) {
             let Self { flows, guide, budget, .. } = self;
             let flow = &mut flows[index];
             flow.received.add_done(u64::from(count));
             flow.from_clients.add_done(u64::from(count));
-            flow.keep(&Bytes::Owned(Arc::new(records)), count, From::Clients, guide, budget);
+            flow.keep(&Bytes::Owned(Arc::new(bytes)), count, From::Clients, guide, budget);
         }
-        Ok(moved)
+        looked
     }
+}
 
-    /// The next message of a client; of one with more than three frames only the first four are kept.
-    fn client_message(&self) -> Result<Option<Vec<zmq::Message>>> {
-        let Some(clients) = &self.clients else { return Ok(None) };
-        let mut frames = Vec::with_capacity(3);
-        loop {
-            match clients.recv_msg(zmq::DONTWAIT) {
-                Ok(frame) => {
-                    let more = frame.get_more();
-                    if frames.len() < 4 {
-                        frames.push(frame);
-                    }
-                    if !more {
-                        return Ok(Some(frames));
-                    }
-                }
-                Err(zmq::Error::EAGAIN) => return Ok(None),
-                Err(zmq::Error::EINTR) => {}
-                Err(source) => {
-                    return Err(waldo_sdk::Error::Zmq { doing: "receive from clients".to_owned(), source });
-                }
-            }
-        }
-    }
+/// Records of a flow, as they stand on the wire.
+#[derive(Default)]
+struct Records {
+    bytes: Vec<u8>,
+    count: u32,
+}
 
-    /// Adds a client's message to the records of its flow, or counts it as rejected.
-    fn gather(&mut self, frames: &[zmq::Message], gathered: &mut [(Vec<u8>, u32)]) {
-        let (index, key, payload) = match frames {
-            [flow, key, payload] => {
-                let found = self.flows.iter().position(|known| known.carried.flow.as_bytes() == &flow[..]);
-                (found, Some(&key[..]), &payload[..])
-            }
-            [payload] if self.doors.flows.len() == 1 => (Some(0), None, &payload[..]),
-            _ => {
-                let first = frames.first().map_or(&[][..], |frame| &frame[..]);
-                return self.reject_client(None, &format!("{} frames, not 3", frames.len()), first);
-            }
+/// Makes records of clients' messages.
+struct Gathering<'p> {
+    flows: &'p [Flow],
+    /// The only flow that clients may send here.
+    only: Option<usize>,
+    /// For each flow.
+    records: Vec<Records>,
+    /// The count of what is for no flow.
+    rejected: &'p Slot,
+    quarantine: &'p mut Quarantine,
+}
+
+impl Gathering<'_> {
+    /// Adds a message to the records of its flow.
+    fn gather(&mut self, frames: &[&[u8]]) -> std::result::Result<(), (Option<usize>, String)> {
+        let (index, stated, payload) = match *frames {
+            [flow, key, payload] => (self.named(flow), Some(key), payload),
+            [payload] if self.only.is_some() => (self.only, None, payload),
+            [_] => return Err((None, "1 frame, and clients may send several flows".to_owned())),
+            _ => return Err((None, format!("{} frames, not 3", frames.len()))),
         };
-        let Some(index) = index else {
-            return self.reject_client(None, "a flow that this portal does not carry", &frames[0]);
-        };
+        let Some(index) = index else { return Err((None, "a flow that this portal does not carry".to_owned())) };
+        let refuse = |reason: &str| Err((Some(index), reason.to_owned()));
         let carried = &self.flows[index].carried;
         if !carried.from_clients {
-            return self.reject_client(Some(index), "the flow does not come from clients", payload);
+            return refuse("the flow does not come from clients");
         }
-        let found = match (carried.key.find(payload), key) {
+        let key = match (carried.key.find(payload), stated) {
             (Ok(Some(found)), _) => found,
             (Ok(None), Some(stated)) => stated.into(),
-            (Ok(None), None) => return self.reject_client(Some(index), "no key: the sender states it", payload),
-            (Err(reason), _) => return self.reject_client(Some(index), &reason, payload),
+            (Ok(None), None) => return refuse("1 frame, and no key: the sender states it"),
+            (Err(reason), _) => return refuse(&reason),
         };
-        if found.len() > wire::MAX_KEY || (found.len() + payload.len()) as u64 > carried.max_record {
-            return self.reject_client(Some(index), "larger than the flow's max_record", payload);
+        if key.len() > wire::MAX_KEY {
+            return refuse("a key longer than 65535 bytes");
         }
-        let (records, count) = &mut gathered[index];
-        wire::write_record(records, RecordRef { key: &found, payload, passes: wire::Passes::NONE });
+        if (key.len() + payload.len()) as u64 > carried.max_record {
+            return refuse(TOO_LARGE);
+        }
+        let Records { bytes, count } = &mut self.records[index];
+        wire::write_record(bytes, RecordRef { key: &key, payload, passes: wire::Passes::NONE });
         *count += 1;
+        Ok(())
     }
 
-    fn reject_client(&mut self, flow: Option<usize>, reason: &str, sample: &[u8]) {
-        match flow {
-            Some(index) => self.flows[index].rejected.add_done(1),
-            None => self.entrance.rejected().add_done(1),
-        }
-        self.quarantine.keep("client", reason, sample);
+    fn named(&self, name: &[u8]) -> Option<usize> {
+        self.flows.iter().position(|flow| flow.carried.flow.as_bytes() == name)
     }
+
+    fn reject(&mut self, flow: Option<usize>, rejected: Rejected<'_>) {
+        let flow = flow.map(|index| &self.flows[index]);
+        flow.map_or(self.rejected, |flow| &flow.rejected).add_done(1);
+        self.quarantine.keep(&Rejected { flow: flow.map(|flow| flow.carried.flow.as_str()), ..rejected });
+    }
+}
+
+const TOO_LARGE: &str = "larger than the flow's max_record";
+
+impl Visitor for Gathering<'_> {
+    fn message(&mut self, peer: SocketAddr, frames: &[&[u8]]) -> bool {
+        let Err((flow, reason)) = self.gather(frames) else { return true };
+        let size = frames.iter().map(|frame| frame.len() as u64).sum();
+        let sample = sample(flow, frames);
+        self.reject(flow, Rejected { peer: Some(peer), reason: &reason, size, sample: &sample, ..Rejected::default() });
+        false
+    }
+
+    fn rejected(&mut self, peer: SocketAddr, reason: &str, frames: &[&[u8]], size: u64) {
+        let flow = match *frames {
+            // The first frame, of which a part may be missing, is the payload.
+            [_] => self.only,
+            [name, ..] => self.named(name),
+            [] => None,
+        };
+        let sample = sample(flow, frames);
+        self.reject(flow, Rejected { peer: Some(peer), reason, size, sample: &sample, ..Rejected::default() });
+    }
+
+    fn broken(&mut self, peer: SocketAddr, reason: &str, bytes: &[u8]) {
+        let size = bytes.len() as u64;
+        self.reject(None, Rejected { peer: Some(peer), reason, size, sample: bytes, ..Rejected::default() });
+    }
+}
+
+/// What a person wants to see of a message: of one whose flow is known, its payload; else all frames, a tab between two.
+fn sample(flow: Option<usize>, frames: &[&[u8]]) -> Vec<u8> {
+    let frames = if flow.is_some() { &frames[frames.len().saturating_sub(1)..] } else { frames };
+    let beginnings = frames.iter().map(|frame| &frame[..frame.len().min(super::quarantine::SAMPLE)]);
+    beginnings.collect::<Vec<_>>().join(&b'\t')
 }

@@ -26,7 +26,10 @@ use waldo_sdk::{
 };
 use zmq::{Context, DONTWAIT, Message, SNDMORE, Socket};
 
-use super::{io, quarantine::Quarantine};
+use super::{
+    io,
+    quarantine::{Quarantine, Rejected},
+};
 
 /// How often the same gap is asked for at most.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
@@ -280,7 +283,7 @@ impl Entrance {
 
     fn refuse(&self, records: u64, reason: &str, message: &[u8], quarantine: &mut Quarantine) -> Taken {
         self.rejected.add_done(records);
-        quarantine.keep("link", reason, message);
+        quarantine.keep(&Rejected { reason, size: message.len() as u64, sample: message, ..Rejected::default() });
         Taken::Other
     }
 
@@ -311,7 +314,14 @@ impl Entrance {
     /// Counts a batch that can't be used. It has been numbered, or its sender would offer it for ever.
     pub fn reject(&mut self, batch: &Batch, reason: &str, quarantine: &mut Quarantine) {
         self.rejected.add_done(u64::from(batch.count));
-        quarantine.keep(&self.senders[batch.sender].name, reason, &batch.message);
+        quarantine.keep(&Rejected {
+            sender: Some(&self.senders[batch.sender].name),
+            flow: Some(&batch.flow),
+            reason,
+            size: batch.message.len() as u64,
+            sample: &batch.message[batch.records_at..],
+            ..Rejected::default()
+        });
     }
 
     /// Checks a batch's number and takes it into the account; answers how many of its records, the last ones, are new.

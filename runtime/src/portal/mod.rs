@@ -16,12 +16,13 @@
 mod adopt;
 mod clients;
 mod destination;
+mod door;
 mod draining;
 mod entrance;
 mod flow;
 mod hot_keys;
 mod passage;
-mod quarantine;
+pub mod quarantine;
 mod rates;
 mod shelf;
 mod transition;
@@ -35,6 +36,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use door::Door;
 use draining::Draining;
 use entrance::{Entrance, Taken};
 use flow::{Flow, From};
@@ -55,7 +57,7 @@ use waldo_sdk::{
     wire,
     wiring::{Doors, Place, Placed},
 };
-use zmq::{Context, POLLIN, PollItem, Socket};
+use zmq::{Context, POLLIN, PollItem};
 
 use crate::spool::{Budget, Bytes};
 
@@ -79,7 +81,7 @@ struct Portal {
     links: Links,
     budget: Budget,
     entrance: Entrance,
-    clients: Option<Socket>,
+    clients: Option<Door>,
     quarantine: Quarantine,
     measurements: Measurements,
     /// From adoption until settled.
@@ -144,7 +146,7 @@ impl Portal {
             outlet: Outlet::new(&place, incarnation),
             links: Links::new(&place, incarnation),
             budget: Budget::new(doors.spool),
-            quarantine: Quarantine::new(place.spool.join("rejects")),
+            quarantine: Quarantine::new(place.spool.clone()),
             measurements: Measurements::new(&place, 0),
             guide: Arc::new(guide.clone()),
             flows: Vec::new(),
@@ -406,7 +408,7 @@ impl Portal {
             items.push(self.entrance.socket().as_poll_item(POLLIN));
         }
         if let (Some(clients), true) = (&self.clients, room.1 && !self.keeps_clients_waiting()) {
-            items.push(clients.as_poll_item(POLLIN));
+            items.push(PollItem::from_fd(clients.descriptor(), POLLIN));
         }
         if let Some(stream) = control.stream() {
             items.push(PollItem::from_fd(stream.as_raw_fd(), POLLIN));
