@@ -249,7 +249,7 @@ fn floods_of_connections_take_neither_memory_nor_an_honest_clients_place() {
     let half: Vec<TcpStream> = (0..MANY)
         .map(|at| {
             let mut stream = flotilla.connect();
-            stream.write_all(&greeting(3, b"NULL")[..1 + at % 60]).expect("room");
+            stream.write_all(&greeting(3, b"NULL")[..=(at % 60)]).expect("room");
             stream
         })
         .collect();

@@ -52,11 +52,10 @@ impl Portal {
     /// Closes the door for clients at these endpoints, once what has come by them is taken in.
     pub(super) fn unbind_clients(&mut self, endpoints: &[String]) {
         self.visit(|door, visitor| {
-            endpoints.iter().for_each(|endpoint| door.unbind(endpoint, visitor));
-            Ok(())
-        })
-        // Nothing that unbinds fails.
-        .unwrap_or_default();
+            for endpoint in endpoints {
+                door.unbind(endpoint, visitor);
+            }
+        });
     }
 
     /// Takes what clients have sent; answers whether anything came.
@@ -65,9 +64,8 @@ impl Portal {
             return Ok(false);
         }
         let now = Instant::now();
-        let mut moved = false;
-        self.visit(|door, visitor| {
-            let mut bytes = 0;
+        let looked = self.visit(|door, visitor| {
+            let (mut bytes, mut moved) = (0, false);
             while bytes < ROUND_BYTES {
                 let came = door.take(ROUND_BYTES - bytes, now, visitor)?;
                 moved |= came.any;
@@ -76,18 +74,14 @@ impl Portal {
                     break;
                 }
             }
-            Ok(())
-        })
-        .map_err(io("receive from clients"))?;
-        Ok(moved)
+            Ok(moved)
+        });
+        looked.unwrap_or(Ok(false)).map_err(io("receive from clients"))
     }
 
     /// Lets somebody look through the door, and keeps what came of it.
-    fn visit(
-        &mut self,
-        look: impl FnOnce(&mut Door, &mut Gathering<'_>) -> std::io::Result<()>,
-    ) -> std::io::Result<()> {
-        let Some(door) = &mut self.clients else { return Ok(()) };
+    fn visit<T>(&mut self, look: impl FnOnce(&mut Door, &mut Gathering<'_>) -> T) -> Option<T> {
+        let door = self.clients.as_mut()?;
         let carried = |flow: &Flow| self.doors.flows.iter().any(|carried| carried.flow == flow.carried.flow);
         let mut from_clients = (0..self.flows.len())
             .filter(|&index| self.flows[index].carried.from_clients && carried(&self.flows[index]));
@@ -108,7 +102,7 @@ impl Portal {
             flow.from_clients.add_done(u64::from(count));
             flow.keep(&Bytes::Owned(Arc::new(bytes)), count, From::Clients, guide, budget);
         }
-        looked
+        Some(looked)
     }
 }
 
