@@ -16,7 +16,7 @@ use waldo_compiler::plan::{RestartPolicy, Stalled};
 use waldo_sdk::control::{FromProcess, ToProcess};
 
 use self::change::{Change, Concluded};
-use super::state::{Ended, Finish, Moment, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
+use super::state::{Ended, Finish, GateTold, Moment, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
 use crate::rollout::{Failure, StepName};
 
 /// The first pause before a start, after a start that was made at once. Milliseconds.
@@ -367,6 +367,7 @@ impl Machine {
         process.connected = false;
         process.returns_by = None;
         process.gate_closed = begins_gated;
+        process.gate_told = GateTold::begins(begins_gated);
         process.trouble = None;
         process.stalled = None;
         process.state = State::Launching;
@@ -385,18 +386,23 @@ impl Machine {
     fn said(&mut self, now: Moment, index: ProcessIndex, message: FromProcess) {
         let process = &mut self.processes[index.0];
         match message {
-            FromProcess::Hello { .. } => {
+            FromProcess::Hello { ready, .. } => {
                 process.connected = true;
                 process.returns_by = None;
+                if ready {
+                    process.gate_told.forget();
+                }
                 self.say_again(index);
             }
             FromProcess::Ready => {
                 if let State::Starting { pid, .. } = process.state {
                     process.state = State::Ready { pid, since: now };
                     process.heartbeat.1 = now;
-                    // It may have begun with a closed gate, and everything been released meanwhile.
-                    if self.processes[index.0].gate_closed || self.is_to_be_gated(index) {
-                        self.tell_gate(index);
+                    // It may have begun with a closed gate, and everything been released meanwhile; or another launcher,
+                    // of whose words nothing is known, has started it.
+                    let is_open = self.processes[index.0].has_gate(false);
+                    if self.processes[index.0].role != Role::Stage && (!is_open || self.is_to_be_gated(index)) {
+                        self.tell_gate_anew(index);
                     }
                     self.catch_up(index);
                     if self.processes[index.0].finish == Finish::Asked {
@@ -409,6 +415,7 @@ impl Machine {
                     process.gated_at = now;
                 }
                 process.gate_closed = closed;
+                process.gate_told.answered();
             }
             FromProcess::Finished => process.finish = Finish::Done,
             FromProcess::Trouble { text } => process.trouble = Some(text),
@@ -426,8 +433,8 @@ impl Machine {
         let process = &self.processes[index.0];
         match process.state {
             State::Ready { .. } => {
-                if process.role != Role::Stage && (process.gate_closed || self.is_to_be_gated(index)) {
-                    self.tell_gate(index);
+                if process.role != Role::Stage {
+                    self.tell_gate_anew(index);
                 }
                 self.catch_up(index);
                 if self.processes[index.0].finish == Finish::Asked {
@@ -444,7 +451,10 @@ impl Machine {
         for index in (0..self.processes.len()).map(ProcessIndex) {
             let process = &mut self.processes[index.0];
             match process.state {
-                State::Ready { .. } => process.returns_by = Some(now + RETURNING),
+                State::Ready { .. } => {
+                    process.returns_by = Some(now + RETURNING);
+                    process.gate_told.forget();
+                }
                 State::Overdue { .. } | State::Leaving { step: Step::Killed, .. } => {
                     self.effects.push(Effect::Kill { process: index });
                 }
@@ -569,6 +579,17 @@ impl Machine {
 
     fn tell_gate(&mut self, index: ProcessIndex) {
         let closed = self.is_to_be_gated(index);
+        self.processes[index.0].gate_told.tell(closed);
+        self.say_gate(index, closed);
+    }
+
+    fn tell_gate_anew(&mut self, index: ProcessIndex) {
+        let closed = self.is_to_be_gated(index);
+        self.processes[index.0].gate_told.tell_anew(closed);
+        self.say_gate(index, closed);
+    }
+
+    fn say_gate(&mut self, index: ProcessIndex, closed: bool) {
         let but = self.change.as_ref().map_or_else(Vec::new, |change| change.delivered().to_vec());
         // What it says of it is an answer to this.
         self.processes[index.0].drained.clear();
@@ -688,7 +709,8 @@ impl Machine {
                     self.start_all(Role::Source);
                 }
                 Phase::Gating { deadline } => {
-                    let open = |process: &Process| matches!(process.state, State::Ready { .. }) && !process.gate_closed;
+                    let open =
+                        |process: &Process| matches!(process.state, State::Ready { .. }) && !process.has_gate(true);
                     let sources = self.any(Role::Source, Process::is_alive);
                     if (sources || self.any(Role::Portal, open)) && now < deadline {
                         return;

@@ -257,8 +257,11 @@ pub struct Process {
     /// When it must have connected, if another launcher has started it.
     #[serde(skip)]
     pub returns_by: Option<Moment>,
-    /// What it said last of its gate.
+    /// What it said last of its gate. It may have been told otherwise since: see [`Process::has_gate`].
     pub gate_closed: bool,
+    /// What it was told of its gate, and hasn't answered yet.
+    #[serde(default)]
+    pub gate_told: GateTold,
     /// When it said last that its gate is closed, having been open.
     pub gated_at: Moment,
     /// Whether a person has paused it: then its gate is closed whatever else wants it open.
@@ -284,6 +287,57 @@ pub struct Process {
     pub drained: Vec<String>,
     /// Whether the plan doesn't have it, or not any more.
     pub removed: bool,
+}
+
+/// What a process was told of its gate, on this connection. It answers each time, in order; so what it said last holds
+/// only once it has answered what it was told since: an `open` that it hasn't read yet would open what was closed before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateTold {
+    /// What it was told last.
+    closed: bool,
+    /// How often it was told and hasn't answered.
+    unanswered: u32,
+    /// After how many answers it has answered the last that was another than the one before.
+    known_after: u32,
+}
+
+impl GateTold {
+    /// Of a process that begins with its gate so.
+    pub fn begins(closed: bool) -> Self {
+        Self { closed, ..Self::default() }
+    }
+
+    /// It is told so. The same may be said again as often as one likes: its answer to the first counts.
+    pub fn tell(&mut self, closed: bool) {
+        self.unanswered = self.unanswered.saturating_add(1);
+        if self.closed != closed {
+            self.closed = closed;
+            self.known_after = self.unanswered;
+        }
+    }
+
+    /// It is told so on a connection on which it has been told nothing.
+    pub fn tell_anew(&mut self, closed: bool) {
+        *self = Self { closed, unanswered: 1, known_after: 1 };
+    }
+
+    /// Its connection is another launcher's, who may have told it anything: nothing is known until it is told anew.
+    pub fn forget(&mut self) {
+        self.known_after = u32::MAX;
+    }
+
+    /// It has answered.
+    pub fn answered(&mut self) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        if self.known_after < u32::MAX {
+            self.known_after = self.known_after.saturating_sub(1);
+        }
+    }
+
+    /// Whether what it said last still holds.
+    pub fn is_answered(&self) -> bool {
+        self.known_after == 0
+    }
 }
 
 impl Process {
@@ -312,6 +366,7 @@ impl Process {
             connected: false,
             returns_by: None,
             gate_closed: false,
+            gate_told: GateTold::default(),
             gated_at: 0,
             paused: false,
             finish: Finish::Open,
@@ -325,6 +380,11 @@ impl Process {
             drained: Vec::new(),
             removed: false,
         }
+    }
+
+    /// Whether its gate is known to be so, and to stay so unless it is told otherwise.
+    pub fn has_gate(&self, closed: bool) -> bool {
+        self.gate_closed == closed && self.gate_told.is_answered()
     }
 
     /// Takes over what another plan says of it: what is heeded without its doing.

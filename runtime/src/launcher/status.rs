@@ -34,7 +34,7 @@ pub fn of_process(
         restarts: process.restarts(),
         failures: process.failures,
         ended: process.ended.clone(),
-        gate_closed: process.gate_closed,
+        gate_closed: process.has_gate(true),
         gated_for: process.gate_closed.then(|| now.saturating_sub(process.gated_at)),
         paused: process.paused,
         finish_done: process.finish == Finish::Done,

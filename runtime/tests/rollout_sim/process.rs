@@ -533,12 +533,10 @@ impl World {
             return;
         }
         process.connected = launcher;
-        let (ready, closed, flushed, generation) =
-            (process.ready, process.gate_closed, process.flushed, process.lives.generation);
+        let (ready, flushed, generation) = (process.ready, process.flushed, process.lives.generation);
         self.say(who, FromProcess::Hello { process: String::new(), pid: 0, ready });
         if ready {
             self.say(who, FromProcess::Ready);
-            self.say(who, FromProcess::Gate { closed });
             if flushed >= generation {
                 self.say(who, FromProcess::Flushed { generation });
             }

@@ -37,7 +37,6 @@ pub struct Control {
 struct Said {
     ready: bool,
     flushed: bool,
-    gate: Option<bool>,
     finished: bool,
     trouble: Option<String>,
 }
@@ -74,12 +73,11 @@ impl Control {
         self.pause = FIRST_PAUSE;
         self.received.clear();
         self.stream = Some(stream);
-        let Said { ready, flushed, gate, finished, ref trouble } = self.said;
+        let Said { ready, flushed, finished, ref trouble } = self.said;
         let hello = FromProcess::Hello { process: self.process.clone(), pid: nix::unistd::getpid().as_raw(), ready };
         let again = [
             Some(hello),
             ready.then_some(FromProcess::Ready),
-            gate.map(|closed| FromProcess::Gate { closed }),
             flushed.then_some(FromProcess::Flushed { generation: self.generation }),
             finished.then_some(FromProcess::Finished),
             trouble.clone().map(|text| FromProcess::Trouble { text }),
@@ -119,7 +117,6 @@ impl Control {
         match &message {
             FromProcess::Ready => self.said.ready = true,
             FromProcess::Flushed { .. } => self.said.flushed = true,
-            FromProcess::Gate { closed } => self.said.gate = Some(*closed),
             FromProcess::Finished => self.said.finished = true,
             FromProcess::Trouble { text } => self.said.trouble = (!text.is_empty()).then(|| text.clone()),
             // Answers, for which a launcher asks again.
@@ -128,7 +125,8 @@ impl Control {
             | FromProcess::Refused { .. }
             | FromProcess::HandedOver { .. }
             | FromProcess::Settled { .. }
-            // The launcher tells the gate anew on every connection, and this is an answer to that.
+            // The launcher tells the gate anew on every connection, and these are answers to that.
+            | FromProcess::Gate { .. }
             | FromProcess::Drained { .. } => {}
         }
         self.write(message);
@@ -232,7 +230,7 @@ mod tests {
         assert!(control.stream().is_none(), "it is too soon for another try");
         control.connect(now + LONGEST_PAUSE * 2);
         let trouble = FromProcess::Trouble { text: "no room".to_owned() };
-        assert_eq!(heard(&second, 4), [hello(true), FromProcess::Ready, FromProcess::Gate { closed: true }, trouble]);
+        assert_eq!(heard(&second, 3), [hello(true), FromProcess::Ready, trouble]);
     }
 
     #[test]

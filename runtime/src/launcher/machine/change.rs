@@ -618,9 +618,9 @@ impl Machine {
             StepName::Hold | StepName::Drain | StepName::HoldAgain | StepName::Abort | StepName::Release
                 if process.role != Role::Stage
                     && is_ready(process)
-                    && process.gate_closed != self.is_to_be_gated(index) =>
+                    && !process.has_gate(self.is_to_be_gated(index)) =>
             {
-                Some(if process.gate_closed { "to open its gate" } else { "to close its gate" })
+                Some(if self.is_to_be_gated(index) { "to close its gate" } else { "to open its gate" })
             }
             StepName::Drain if process.role == Role::Portal && process.drained != change.but => {
                 Some("to deliver what the new plan has no place for")
@@ -680,7 +680,8 @@ impl Machine {
     /// Whether every portal and source that runs has closed its gate.
     fn is_gated(&self) -> bool {
         let injects = |process: &Process| process.role != Role::Stage && process.is_alive() && !process.removed;
-        self.gate_closed && self.processes.iter().filter(|process| injects(process)).all(|process| process.gate_closed)
+        self.gate_closed
+            && self.processes.iter().filter(|process| injects(process)).all(|process| process.has_gate(true))
     }
 }
 

@@ -40,6 +40,7 @@ fn process(name: &str, role: Role, policy: RestartPolicy) -> Process {
         connected: false,
         returns_by: None,
         gate_closed: false,
+        gate_told: GateTold::default(),
         gated_at: 0,
         paused: false,
         finish: Finish::Open,

@@ -111,8 +111,7 @@ impl Server {
     fn hold(&mut self) {
         self.asks(StepName::Hold, [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
         assert_eq!(self.stage(), working(&["relay to close its gate", "feed.0 to close its gate"]));
-        self.says(RELAY, 1, FromProcess::Gate { closed: true }, NOTHING);
-        self.says(FEED, 1, FromProcess::Gate { closed: true }, NOTHING);
+        self.closes(1);
         assert_eq!(self.stage(), Stage::Done);
         self.asks(StepName::Idle, NOTHING);
         assert!(self.machine.wants_idle_proof());
@@ -186,6 +185,13 @@ impl Server {
 
     fn stage(&self) -> Stage {
         self.machine.progress().unwrap().state
+    }
+
+    /// Portal and source close their gates.
+    #[track_caller]
+    fn closes(&mut self, generation: u64) {
+        self.says(RELAY, generation, FromProcess::Gate { closed: true }, NOTHING);
+        self.says(FEED, generation, FromProcess::Gate { closed: true }, NOTHING);
     }
 
     /// Portal and source open their gates.
@@ -375,6 +381,7 @@ fn new_processes_are_started_portals_first_then_stages_and_sources_when_gates_op
     server.asks(AdoptPortals, [install(relay), start(relay, 1)]);
     assert_eq!(server.stage(), working(&["relay2 to be ready"]));
     server.becomes_ready(relay, 2, [tell(relay, CLOSE)]);
+    server.says(relay, 2, FromProcess::Gate { closed: true }, NOTHING);
     server.says(relay, 2, FromProcess::Flushed { generation: 2 }, NOTHING);
     assert_eq!(server.stage(), Stage::Done);
     server.asks(Switch, [install(score), start(score, 1)]);
@@ -773,7 +780,8 @@ fn the_way_back_from_a_switch_that_failed_starts_the_old_program_and_opens_gates
     assert_eq!(server.machine.generation(), 2);
     assert!(server.machine.gate_closed(), "all goes on holding");
     server.asks(StepName::Hold, [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
-    assert_eq!(server.stage(), Stage::Done);
+    assert_eq!(server.stage(), Stage::Done, "nothing has told them to open since they closed");
+    server.closes(1);
     server.asks(StepName::Idle, NOTHING);
     server.on(Event::JudgedIdle(None), NOTHING);
     server.passes(&[AdoptPortals]);
@@ -783,6 +791,26 @@ fn the_way_back_from_a_switch_that_failed_starts_the_old_program_and_opens_gates
     server.asks(Release, OPENED);
     server.opens(1);
     server.assert_lives_by(3);
+}
+
+#[test]
+fn a_gate_that_has_been_told_to_open_is_not_taken_for_closed() {
+    let mut server = Server::idle(&[("score.0", Order::Adopt)]);
+    server.asks(Abort, [tell(RELAY, OPEN), tell(FEED, OPEN)]);
+    server.says(FEED, 1, FromProcess::Gate { closed: false }, NOTHING);
+    // The portal hasn't read it yet, as it is stopped; and somebody else leads a rollout.
+    server.prepare(3, &[("score.0", Order::Adopt)]);
+    let closing = [tell(RELAY, CLOSE), tell(FEED, CLOSE)];
+    for _ in 0..3 {
+        server.asks(StepName::Hold, closing.clone());
+        assert_eq!(server.stage(), working(&["relay to close its gate", "feed.0 to close its gate"]));
+    }
+    server.says(FEED, 1, FromProcess::Gate { closed: true }, NOTHING);
+    assert_eq!(server.stage(), working(&["relay to close its gate"]));
+    server.says(RELAY, 1, FromProcess::Gate { closed: false }, NOTHING);
+    assert_eq!(server.stage(), working(&["relay to close its gate"]));
+    server.says(RELAY, 1, FromProcess::Gate { closed: true }, NOTHING);
+    assert_eq!(server.stage(), Stage::Done, "the answers to what was said again aren't waited for");
 }
 
 #[test]
@@ -834,6 +862,7 @@ fn a_way_back_that_is_given_up_goes_on_with_what_failed_and_tries_again_what_was
     let mut server = failed_switch(&[]);
     server.prepare(3, &[("score.0", Order::Restart)]);
     server.asks(StepName::Hold, [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
+    server.closes(1);
     server.asks(Abort, [tell(RELAY, OPEN), tell(FEED, OPEN), start(SCORE, 3)]);
     let progress = server.machine.progress().unwrap();
     assert_eq!((progress.generation, progress.step), (2, Release));

@@ -4,6 +4,8 @@ use waldo_sdk::control::{FromProcess, ToProcess};
 
 use super::{super::super::state::*, CLOSE, Effect, Event, FEED, RELAY, RETURNING, SCORE, Server, start, tell};
 
+const OPEN: ToProcess = ToProcess::gate(false);
+
 fn hello() -> FromProcess {
     FromProcess::Hello { process: String::new(), pid: 0, ready: true }
 }
@@ -24,9 +26,9 @@ fn what_lives_goes_on_and_is_expected_within_ten_seconds() {
         assert!(matches!(server.state(process), State::Ready { .. }));
     }
     assert_eq!(server.machine.next_deadline(), Some(server.now + RETURNING));
-    server.says(RELAY, hello(), []);
+    server.says(RELAY, hello(), [tell(RELAY, OPEN)]);
     server.says(RELAY, FromProcess::Ready, []);
-    server.says(FEED, hello(), []);
+    server.says(FEED, hello(), [tell(FEED, OPEN)]);
     server.after(RETURNING - 1, []);
     server.after(1, [Effect::Kill { process: SCORE }]);
     server.ends(SCORE, Ended::Signal("SIGKILL".to_owned()), [start(SCORE, 2)]);
@@ -53,7 +55,7 @@ fn a_start_that_was_broken_off_goes_on_from_where_it_was() {
     server.on(Event::Started { process: RELAY, pid: 10 }, []);
     let mut server = taken_over(server, []);
     server.says(RELAY, hello(), []);
-    server.says(RELAY, FromProcess::Ready, [start(SCORE, 1)]);
+    server.says(RELAY, FromProcess::Ready, [tell(RELAY, OPEN), start(SCORE, 1)]);
     // Nothing had been started yet.
     taken_over(Server::new(), [start(RELAY, 1)]);
 }
@@ -74,12 +76,29 @@ fn processes_are_told_what_they_may_have_missed() {
 }
 
 #[test]
+fn what_another_launcher_has_said_of_a_gate_may_not_have_been_read_yet() {
+    let mut server = Server::flowing();
+    server.on(Event::Gate { closed: true }, [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
+    server.says(RELAY, FromProcess::Gate { closed: true }, []);
+    assert!(server.machine.processes()[RELAY.0].has_gate(true));
+    let mut server = taken_over(server, []);
+    // It may have been told to open by then.
+    assert!(!server.machine.processes()[RELAY.0].has_gate(true));
+    server.says(RELAY, hello(), [tell(RELAY, CLOSE)]);
+    server.says(RELAY, FromProcess::Ready, []);
+    assert!(!server.machine.processes()[RELAY.0].has_gate(true));
+    server.says(RELAY, FromProcess::Gate { closed: true }, []);
+    assert!(server.machine.processes()[RELAY.0].has_gate(true));
+}
+
+#[test]
 fn a_stop_goes_on() {
     let mut server = Server::flowing();
     server.on(Event::Stop { now: false }, [tell(RELAY, CLOSE), tell(FEED, CLOSE), tell(FEED, ToProcess::Stop)]);
     let mut server = taken_over(server, []);
     server.says(FEED, hello(), [tell(FEED, ToProcess::Stop)]);
     server.ends(FEED, Ended::Status(0), []);
+    server.says(RELAY, hello(), [tell(RELAY, CLOSE)]);
     server.says(RELAY, FromProcess::Gate { closed: true }, [Effect::WatchDrain]);
     let mut server = taken_over(server, [Effect::WatchDrain]);
     server.says(SCORE, hello(), []);
