@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if let Some(leader) = leader {
         await_leader(leader.identity)?;
     }
-    paths.forget_pauses();
+    paths.forget_pauses_and_plans();
     paths.remove_run();
     if arguments.json {
         let cleared: serde_json::Map<_, _> =

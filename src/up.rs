@@ -152,7 +152,7 @@ fn prepare(arguments: &Arguments, progress: &mut Progress) -> Result<Ready, Fail
     let prepared = clear_the_way(&paths, plan, progress).and_then(|()| {
         is_ours_alone(&paths, plan)?;
         preflight::check_ports(plan, &run_root).map_err(|error| unfit(&error))?;
-        paths.forget_pauses();
+        paths.forget_pauses_and_plans();
         if arguments.fresh {
             paths.remove_spools().map_err(|error| unfit(&error.into()))?;
         }

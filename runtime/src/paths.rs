@@ -11,7 +11,7 @@
 //!     build/<namespace>/                  what was compiled
 //!     <namespace>/live.json          the plan that is live, or was last
 //!     <namespace>/store/             plans, decisions and accounts of rollouts
-//!     <namespace>/<server>/{state/<process>/, spool/<portal>/, log/<process>.log, paused.json}
+//!     <namespace>/<server>/{state/<process>/, spool/<portal>/, log/<process>.log, paused.json, live.json, incarnation}
 //! ```
 //!
 //! `<run>` is `$WALDO_RUN_DIR`, else `/run/waldo` for root, else `$XDG_RUNTIME_DIR/waldo`, else `/tmp/waldo-<uid>`.
@@ -197,11 +197,14 @@ impl Paths {
         Ok(())
     }
 
-    /// Forgets what a person has paused, on all servers that ever ran here: with what runs that ends, too.
-    pub fn forget_pauses(&self) {
+    /// Forgets what a person has paused, and which plan was live, on all servers that ever ran here: with what runs that ends,
+    /// too.
+    pub fn forget_pauses_and_plans(&self) {
         for server in fs::read_dir(&self.kept).into_iter().flatten().flatten() {
             // What isn't there needs no forgetting.
-            let _ = fs::remove_file(server.path().join("paused.json"));
+            for forgotten in ["paused.json", "live.json"] {
+                let _ = fs::remove_file(server.path().join(forgotten));
+            }
         }
     }
 
@@ -326,6 +329,16 @@ impl ServerPaths {
     /// What a process of this server is known by, whoever started it.
     pub fn marks(&self) -> Marks<'_> {
         Marks { run: &self.run, state: &self.states }
+    }
+
+    /// Which plan is live, for when the machine is started again.
+    pub fn live_plan(&self) -> PathBuf {
+        self.kept.join("live.json")
+    }
+
+    /// The highest incarnation of its processes, for when the machine is started again.
+    pub fn incarnation(&self) -> PathBuf {
+        self.kept.join("incarnation")
     }
 
     /// What a person has paused.

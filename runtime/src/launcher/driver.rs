@@ -26,7 +26,7 @@ use waldo_sdk::{
 };
 
 use super::{
-    LaunchError, Options,
+    Incarnations, LaunchError, LivePlan, Options,
     adopted::Adopted,
     kept::{self, Keeper, Kept},
     limits::Limits,
@@ -118,11 +118,26 @@ pub struct Driver {
     /// How long each log was at the beginning.
     log_from: Vec<u64>,
     rates: Vec<u64>,
+    /// What is remembered for when the machine is started again, if it is.
+    remembered: Option<Remembered>,
     paths: Paths,
     server: String,
     /// The plan that is live.
     plan: Plan,
     rollout: Rollout,
+}
+
+struct Remembered {
+    incarnations: Incarnations,
+    /// See [`LivePlan::begun_with`].
+    begun_with: String,
+}
+
+impl Remembered {
+    fn read(places: &ServerPaths) -> Result<Self, LaunchError> {
+        let begun_with = LivePlan::read(places)?.map(|live| live.begun_with).unwrap_or_default();
+        Ok(Self { incarnations: Incarnations::read(places)?, begun_with })
+    }
 }
 
 /// Somebody who asks for things.
@@ -192,6 +207,7 @@ impl Driver {
             idle,
             spawner,
             places: places.clone(),
+            remembered: options.remembers().then(|| Remembered::read(places)).transpose()?,
             paths: paths.clone(),
             server: options.server.clone(),
             plan: plan.clone(),
@@ -437,6 +453,11 @@ impl Driver {
     }
 
     fn start(&mut self, process: ProcessIndex, incarnation: u64) -> Event {
+        let remember = |remembered: &mut Remembered| remembered.incarnations.remember(incarnation);
+        if let Some(Err(error)) = self.remembered.as_mut().map(remember) {
+            self.note(&format!("{}: not started: {error}", self.plans[process.0].name));
+            return Event::NotStarted { process, why: error.to_string() };
+        }
         let plan = &self.plans[process.0];
         self.pages[process.0].begin_incarnation(incarnation);
         // A portal that comes back must not deliver before it can be told not to.

@@ -15,6 +15,7 @@ mod machine;
 mod owners;
 mod pause;
 mod prepare;
+mod remembered;
 mod rollout;
 mod spawn;
 mod state;
@@ -31,6 +32,7 @@ pub use limits::Limits;
 pub use logs::last_lines;
 pub use machine::{Effect, Event, Machine, change};
 pub use pause::Paused;
+pub use remembered::{Incarnations, LivePlan};
 pub use spawn::resolve_program;
 pub use state::{Ended, Finish, Overdue, Phase, Process, ProcessIndex, Role, State, Step};
 pub use status::unlaunched;
@@ -41,7 +43,7 @@ use self::{
 };
 use crate::{
     control::Holder,
-    paths::{Paths, Unusable},
+    paths::{Paths, ServerPaths, Unusable},
     sys::{
         self,
         lock::{Lock, Taken},
@@ -73,6 +75,13 @@ pub struct Options {
     pub joining: bool,
     /// Whether to stop when stdin ends: its other end is held by the command that started this launcher.
     pub attached: bool,
+}
+
+impl Options {
+    /// Whether it goes on where it was when the machine is started again: no command will say so.
+    fn remembers(&self) -> bool {
+        self.alone || self.joining
+    }
 }
 
 /// Why a launcher could not do its work.
@@ -208,11 +217,19 @@ pub fn run(options: &Options) -> Result<(), LaunchError> {
         Taken::Held(holder) => return Err(LaunchError::Held { server: options.server.clone(), holder }),
     };
     let last_status = paths.last_status(&options.server);
-    let behind = if options.joining { last_incarnation(&last_status) } else { 0 };
+    let behind = if options.remembers() {
+        last_incarnation(&last_status).max(Incarnations::read(&places)?.highest())
+    } else {
+        0
+    };
     let _ = std::fs::remove_file(&last_status);
     let begun = match takeover::find(options, &places) {
         // Where this fails what runs is left as it is, for the next try or for `waldo down`.
         Some((kept, plan)) => Ok(go_on(options, kept, &plan, &paths)?),
+        None if options.remembers() => {
+            let (options, plan) = where_it_was(options, plan, &places)?;
+            begin(&options, &plan, &rollout::server_of(&plan, &options.server), &paths, behind)
+        }
         None => begin(options, &plan, &server, &paths, behind),
     };
     let outcome = begun.and_then(Driver::run).and_then(|status| {
@@ -237,6 +254,18 @@ fn last_incarnation(last_status: &std::path::Path) -> u64 {
     let said = std::fs::read(last_status).ok();
     let status = said.and_then(|text| serde_json::from_slice::<crate::control::ServerStatus>(&text).ok());
     status.and_then(|status| status.processes.iter().map(|process| process.incarnation).max()).unwrap_or(0)
+}
+
+/// The plan that was live when the machine stopped, instead of the one that the launcher is started with, unless that has been
+/// replaced since. What it begins with is remembered.
+fn where_it_was(options: &Options, plan: Plan, places: &ServerPaths) -> Result<(Options, Plan), LaunchError> {
+    let (generation, begun_with, plan) = match LivePlan::read(places)? {
+        Some(live) if live.begun_with == plan.digest => (live.generation, live.begun_with, live.plan),
+        Some(live) => (live.generation + 1, plan.digest.clone(), plan),
+        None => (options.generation, plan.digest.clone(), plan),
+    };
+    LivePlan::new(generation, &begun_with, &plan).write(places)?;
+    Ok((Options { generation, ..options.clone() }, plan))
 }
 
 fn begin(
@@ -273,4 +302,44 @@ fn go_on(options: &Options, kept: Kept, plan: &Plan, paths: &Paths) -> Result<Dr
     let options = kept.options(options.attached);
     let left = takeover::take_over(kept, &server, &places)?;
     Driver::new(&options, plan, &server, paths, Beginning::taken_over(left, &places)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(program: &str) -> Plan {
+        let text = format!("topology: t\nstages: {{a: {{run: {program}}}}}\n");
+        let sources = waldo_compiler::Sources::of("t.yaml", &text);
+        waldo_compiler::compile(&sources, waldo_compiler::Choice::Only, None).unwrap().plan
+    }
+
+    #[test]
+    fn a_server_comes_back_with_the_plan_that_was_live_unless_a_person_has_put_another_one_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let places = Paths::new(directory.path(), directory.path(), "t", "n").server("here");
+        std::fs::create_dir_all(places.live_plan().parent().unwrap()).unwrap();
+        let options = Options {
+            plan: PathBuf::new(),
+            server: "here".to_owned(),
+            root: PathBuf::new(),
+            run_root: PathBuf::new(),
+            generation: 1,
+            kept: None,
+            alone: true,
+            joining: false,
+            attached: false,
+        };
+        let starts_with = |put_there: &Plan| {
+            let (options, plan) = where_it_was(&options, put_there.clone(), &places).unwrap();
+            (options.generation, plan.digest)
+        };
+        let (first, second, third) = (plan("one"), plan("two"), plan("three"));
+        assert_eq!(starts_with(&first), (1, first.digest.clone()));
+        LivePlan::new(5, &first.digest, &second).write(&places).unwrap();
+        assert_eq!(starts_with(&first), (5, second.digest.clone()));
+        assert_eq!(starts_with(&first), (5, second.digest.clone()), "as often as it is started");
+        assert_eq!(starts_with(&third), (6, third.digest.clone()));
+        assert_eq!(starts_with(&third), (6, third.digest.clone()));
+    }
 }

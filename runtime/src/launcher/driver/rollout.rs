@@ -15,7 +15,7 @@ use crate::{
     control::Answer,
     idle::{Scope, Verdict},
     launcher::{
-        LaunchError,
+        LaunchError, LivePlan,
         kept::{KeptNext, KeptRollout},
         machine::{
             Event,
@@ -314,6 +314,12 @@ impl Driver {
             }
         }
         self.plan = next.plan.clone();
+        let begun_with = self.remembered.as_ref().map(|remembered| remembered.begun_with.as_str());
+        let remember = begun_with.map(|begun| LivePlan::new(next.generation, begun, &next.plan).write(&self.places));
+        if let Some(Err(error)) = remember {
+            // It lives by the plan all the same; only after the machine's next start it wouldn't.
+            self.note(&format!("the next start of this machine will come back with an older plan: {error}"));
+        }
         self.note(&format!("lives by plan {}", next.generation));
         self.forget_guides();
     }
