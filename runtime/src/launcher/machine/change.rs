@@ -235,7 +235,8 @@ impl Machine {
             && let Some((generation, former)) =
                 self.change.as_mut().and_then(|it| Some((it.generation, it.before.take()?)))
         {
-            let (is_decided, holds) = (former.is_decided(), former.step > StepName::Prepare);
+            let is_decided = former.is_decided();
+            let holds = !matches!(former.step, StepName::Prepare | StepName::Abort);
             self.change = Some(*former);
             self.give_orders();
             self.concluded = Some(Concluded { generation, step, failure: None });

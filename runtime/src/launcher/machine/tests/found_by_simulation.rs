@@ -101,6 +101,26 @@ fn what_failed_after_its_decision_goes_live_when_the_way_back_from_it_is_given_u
 }
 
 #[test]
+fn a_rollout_that_was_being_given_up_still_is_when_the_one_after_it_is_given_up_too() {
+    let mut server = Server::flowing();
+    server.on(Event::Prepared(untouched(2)), []);
+    server.on(step(StepName::Hold), [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
+    server.on(step(StepName::Abort), [tell(RELAY, OPEN), tell(FEED, OPEN)]);
+    // The portal is stopped, and opens late.
+    server.says(FEED, FromProcess::Gate { closed: true }, []);
+    server.says(FEED, FromProcess::Gate { closed: false }, []);
+    server.on(Event::Prepared(untouched(3)), []);
+    server.on(step(StepName::Hold), [tell(RELAY, CLOSE), tell(FEED, CLOSE)]);
+    server.on(step(StepName::Abort), [tell(RELAY, OPEN), tell(FEED, OPEN)]);
+    assert!(!server.machine.gate_closed());
+    for process in [RELAY, FEED] {
+        server.says(process, FromProcess::Gate { closed: true }, []);
+        server.says(process, FromProcess::Gate { closed: false }, []);
+    }
+    assert_eq!((server.machine.generation(), server.machine.change()), (1, None));
+}
+
+#[test]
 fn no_step_is_taken_twice_or_back_and_none_after_an_abort() {
     let mut server = Server::flowing();
     assert!(matches!(server.machine.asked(2, StepName::Hold), Asked::Known(Stage::Failed(_))), "it isn't prepared");
