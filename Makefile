@@ -2,7 +2,7 @@
 
 DEMO := topologies/debian
 
-.PHONY: help setup build demo test simulate matrix lint deny bench docs fuzz clean
+.PHONY: help setup build demo test simulate matrix lint deny bench wheel docs fuzz clean
 
 help: ## shows this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ fuzz: setup ## feeds hostile topologies to the compiler for FUZZ_SECONDS (needs 
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "fuzz: cargo-fuzz is missing (cargo install cargo-fuzz)" >&2; exit 1; }
 	$(call FUZZ,parse,1)
 	$(call FUZZ,compile,2)
+
+wheel: setup ## builds the Python package as a wheel, in target/wheels
+	python3 -m venv target/venv
+	target/venv/bin/pip install --quiet 'maturin>=1.7,<2'
+	target/venv/bin/maturin build --release --manifest-path sdk/python/Cargo.toml --out target/wheels
 
 docs: setup ## builds the API documentation
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps

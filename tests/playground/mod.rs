@@ -67,7 +67,9 @@ impl Playground {
                 let binaries = waldo().parent().expect("its directory").display().to_string();
                 let shipped_text = fs::read_to_string(&to).expect("YAML");
                 let mut text = shipped_text.replace("../../target/release", &binaries);
-                for written in ["ports: 17000", "ports: 17100"].into_iter().filter(|ports| shipped_text.contains(ports))
+                for written in ["ports: 17000", "ports: 17100", "ports: 17200"]
+                    .into_iter()
+                    .filter(|ports| shipped_text.contains(ports))
                 {
                     text = text.replace(written, &format!("ports: {}", free_ports()));
                 }
@@ -289,7 +291,7 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// The program under test.
-fn waldo() -> &'static Path {
+pub fn waldo() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_waldo"))
 }
 

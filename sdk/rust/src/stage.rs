@@ -289,6 +289,24 @@ impl Stage {
         self.wait_for(milliseconds, items)
     }
 
+    /// Descriptors that become readable when there may be input, or the process is asked something: for a program that
+    /// has a loop of its own. ZeroMQ's tell of changes only: call [`Stage::try_receive`] until it has nothing before
+    /// waiting for them, and again after a wait of 100 ms at most, which also moves the heartbeat. Once one is readable,
+    /// [`Stage::woke`] comes first.
+    pub fn descriptors(&self) -> Result<Vec<RawFd>> {
+        let mut descriptors = vec![self.shared.wake_program_fd()];
+        if let Some(inbox) = &self.inbox {
+            descriptors.push(inbox.socket().get_fd().map_err(Error::zmq("ask for the inbox's descriptor"))?);
+        }
+        Ok(descriptors)
+    }
+
+    /// Takes back what made one of [`Stage::descriptors`] readable, and moves the heartbeat.
+    pub fn woke(&self) {
+        self.shared.program_woke();
+        self.shared.page.beat();
+    }
+
     fn wait_for(&self, milliseconds: i64, mut items: Vec<PollItem<'_>>) -> Result<()> {
         items.push(PollItem::from_fd(self.shared.wake_program_fd(), POLLIN));
         match zmq::poll(&mut items, milliseconds) {
