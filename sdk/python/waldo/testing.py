@@ -11,7 +11,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import waldo
 
@@ -48,7 +48,7 @@ class Rehearsal:
         self._in_hand = False
         self._outputs = None if outputs is None else list(outputs)
         self._state_directory = state_directory
-        self._temporary: Optional[tempfile.TemporaryDirectory] = None
+        self._temporary: Optional[tempfile.TemporaryDirectory[str]] = None
         self.name, self.instance, self.server = name, instance, server
         self.topology, self.namespace = topology, namespace
         #: What has been sent, in order.
@@ -153,10 +153,10 @@ except ImportError:
 else:
 
     @pytest.fixture
-    def waldo_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def waldo_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Rehearsal]:
         """Makes a `Rehearsal`, which is what `waldo.stage()` then gives."""
 
-        def make(records: Iterable[Tuple[str, Bytes, Bytes]] = (), **others: object) -> Rehearsal:
+        def make(records: Iterable[Tuple[str, Bytes, Bytes]] = (), **others: Any) -> Rehearsal:
             others.setdefault("state_directory", tmp_path)
             rehearsal = Rehearsal(records, **others)
             monkeypatch.setattr(waldo, "stage", lambda: rehearsal)
