@@ -186,7 +186,7 @@ fn expected(phase: &str, victim: Victim, blow: Blow) -> &'static [Option<i32>] {
         (Victim::Deployer, Blow::Term) if !decided => &[Some(8)],
         (Victim::Deployer, Blow::Term) => &[Some(8), Some(0)],
         (_, Blow::Stop) | (Victim::Launcher, Blow::Term) => &[Some(0)],
-        (Victim::Stage, Blow::Term) | (_, Blow::Kill) => &[Some(0), Some(1), Some(3), Some(10)],
+        (_, Blow::Kill) => &[Some(0), Some(1), Some(3), Some(10)],
         (_, Blow::Term) => &[Some(0), Some(1), Some(3)],
     }
 }
@@ -252,7 +252,7 @@ fn a_deployer_killed_in_whichever_phase_leaves_one_plan_or_the_other() {
 }
 
 #[test]
-fn whoever_is_asked_to_end_in_whichever_phase_nothing_is_lost_untold() {
+fn whoever_is_asked_to_end_in_whichever_phase_nothing_is_lost() {
     run(in_turns(&Victim::ALL, Blow::Term));
 }
 

@@ -54,13 +54,11 @@ impl Victim {
 }
 
 impl Blow {
-    /// Whether what the victim has in hand may be lost. Of a stage that somebody else than its launcher asks to end that is
-    /// what comes while it leaves: its senders don't know that it does.
+    /// Whether what the victim has in hand may be lost.
     pub fn may_lose(self, victim: Victim) -> bool {
         match self {
             Self::Kill => matches!(victim, Victim::Portal | Victim::Stage | Victim::Source),
-            Self::Term => victim == Victim::Stage,
-            Self::Stop => false,
+            Self::Term | Self::Stop => false,
         }
     }
 }

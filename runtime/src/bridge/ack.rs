@@ -122,7 +122,7 @@ fn converse(
             };
         }
         let Some(record) = stage.try_receive()? else {
-            if stage.stopping() {
+            if stage.may_leave() {
                 return Ok(Outcome::Stopped);
             }
             stage.wait_for_descriptors(LOOK, true, &[(answers.get_ref().as_raw_fd(), Ready::ToRead)])?;

@@ -127,8 +127,8 @@ impl Filter {
     }
 
     /// Whether nothing but what is on its way will come in.
-    fn last_input(&self) -> bool {
-        self.pending.is_empty() && (self.stage.finish_requested() || self.stage.stopping())
+    fn last_input(&mut self) -> bool {
+        self.pending.is_empty() && (self.stage.finish_requested() || self.stage.may_leave())
     }
 
     fn has_exited(&mut self) -> Result<bool> {

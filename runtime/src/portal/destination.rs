@@ -271,8 +271,8 @@ fn hand_block(
     if most == 0 {
         return Ok((0, 0));
     }
-    let Some(channel) = route.pick(outlet, b"") else { return Ok((0, 0)) };
-    let count = u32::try_from(outlet.credit(channel)).unwrap_or(u32::MAX).min(left).min(most);
+    let Some(channel) = route.pick(outlet, b"")? else { return Ok((0, 0)) };
+    let count = u32::try_from(outlet.credit(channel)?).unwrap_or(u32::MAX).min(left).min(most);
     let mut end = 0;
     if count == left {
         end = records.len();

@@ -67,7 +67,8 @@ const ROUND: usize = 128;
 const QUIET: i64 = 50;
 /// What a link's message may have beyond one record. Bytes.
 const MESSAGE_SLACK: u64 = 1024 * 1024;
-/// How long a portal that stops waits until receivers have done, and portals receipted, what it has handed on.
+/// How long a portal that stops waits until receivers have done, and portals receipted, what it has handed on, when none of
+/// them gets any further.
 const LAST_RECEIPTS: Duration = Duration::from_secs(2);
 
 /// A portal and all that it holds.
@@ -438,19 +439,24 @@ impl Portal {
     fn wait_for_the_last(&mut self) -> Result<()> {
         self.entrance.give_receipts(Instant::now());
         self.outlet.flush_all()?;
-        let end = Instant::now() + LAST_RECEIPTS;
+        let mut left = (0, Instant::now());
         let mut pause = Pause::new();
         loop {
             let now = Instant::now();
-            let mut waiting = !self.outlet.all_settled();
+            let mut waiting = self.outlet.under_way();
             for link in self.links.all() {
                 link.flush_all()?;
                 link.tend(now)?;
-                waiting |= !link.all_receipted();
+                waiting += link.under_way();
             }
-            if !waiting || now > end {
+            if waiting != left.0 {
+                left = (waiting, now);
+            }
+            if waiting == 0 || now.duration_since(left.1) > LAST_RECEIPTS {
                 return Ok(());
             }
+            self.outlet.tend(now)?;
+            self.page.beat();
             pause.wait();
         }
     }

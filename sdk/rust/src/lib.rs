@@ -12,6 +12,7 @@ pub mod exit;
 pub mod guide;
 pub mod inbox;
 mod key;
+pub mod leaving;
 pub mod link;
 pub mod outbox;
 pub mod outlet;

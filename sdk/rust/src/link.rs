@@ -441,6 +441,12 @@ impl Link {
         self.state == State::Open && self.kept.is_empty() && self.flows.iter().all(|flow| flow.batch.is_empty())
     }
 
+    /// How many batches have no receipt yet; also counts a succession that isn't answered.
+    pub fn under_way(&self) -> u64 {
+        let begun = self.flows.iter().filter(|flow| !flow.batch.is_empty()).count();
+        (self.kept.len() + begun + usize::from(self.state != State::Open)) as u64
+    }
+
     /// Whether there is something that must be tended soon.
     pub fn busy(&self) -> bool {
         !self.kept.is_empty() || self.state == State::Succeeding

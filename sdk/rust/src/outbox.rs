@@ -266,8 +266,10 @@ impl Outbox {
                 if let [route] = routes.as_mut_slice() {
                     return route.push(&mut self.outlet, record);
                 }
-                if !routes.iter_mut().all(|route| route.ready(&mut self.outlet, record.key)) {
-                    return Ok(false);
+                for route in routes.iter_mut() {
+                    if !route.ready(&mut self.outlet, record.key)? {
+                        return Ok(false);
+                    }
                 }
                 for route in routes {
                     let sent = route.push(&mut self.outlet, record)?;

@@ -8,6 +8,11 @@
 //! incarnation confirms it in its page: what went before has then arrived or is lost. When this process has itself
 //! replaced one that left records under way, it announces its **succession** in the same way.
 //!
+//! A receiver may **leave**: asked to end, it works off what has been sent to it, and nothing more is. A sender says in its
+//! page that it begins a batch, and then looks whether the receiver is leaving; a receiver says that it leaves, and then
+//! looks who has begun one (`leaving`). What can't be begun stays with the sender until the receiver's next incarnation
+//! is there, as if the inbox were full.
+//!
 //! The wiring may change: a channel that it has before and after stays as it is, with another share; one that it doesn't
 //! have any more sends what is in its batch, and its place is given to another once the receiver has settled it.
 
@@ -38,6 +43,7 @@ struct Peer {
     process: String,
     /// `None` while no channel leads there.
     socket: Option<Socket>,
+    endpoint: String,
     page_path: PathBuf,
     page: Option<Page>,
     bound: u64,
@@ -49,6 +55,18 @@ impl Peer {
             self.page = Page::open(&self.page_path).ok();
         }
         self.page.as_ref()
+    }
+
+    fn is_leaving(&mut self) -> bool {
+        self.page().is_some_and(Page::is_leaving)
+    }
+
+    /// Leaves the old connection, in which nothing is any more, and makes a new one. Libzmq may not have noticed yet that
+    /// the other end is gone, and what it writes there would be lost.
+    fn reconnect(&self) -> Result<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        let outcome = socket.disconnect(&self.endpoint).and_then(|()| socket.connect(&self.endpoint));
+        outcome.map_err(Error::zmq(format!("connect to {} again", self.process)))
     }
 
     fn send(&self, message: Vec<u8>) -> Result<()> {
@@ -75,6 +93,8 @@ struct Channel {
     done: Option<Slot>,
     share: u64,
     settled: u64,
+    /// Whether the page says that a batch is begun.
+    begun: bool,
     batch: Batch,
     next_number: u64,
     /// What earlier incarnations had put on their way, while the receiver hasn't confirmed the succession.
@@ -153,6 +173,7 @@ impl Outlet {
             done: None,
             share,
             settled: 0,
+            begun: false,
             next_number: 1,
             succession: None,
             fence: None,
@@ -177,6 +198,7 @@ impl Outlet {
             self.peers.push(Peer {
                 process: process.to_owned(),
                 socket: None,
+                endpoint: place.inbox(process),
                 page_path: place.page(process),
                 page: None,
                 bound: 0,
@@ -184,7 +206,7 @@ impl Outlet {
         }
         let peer = &mut self.peers[index];
         if peer.socket.is_none() {
-            peer.socket = Some(socket::to_inbox(context, &place.inbox(process))?);
+            peer.socket = Some(socket::to_inbox(context, &peer.endpoint)?);
             peer.page = None;
             peer.bound = peer.page().map_or(0, Page::bound);
         }
@@ -241,16 +263,48 @@ impl Outlet {
         (channel.settled + channel.share).saturating_sub(channel.sent.sent())
     }
 
-    /// How many more records may be put on this channel now; the receiver's page is read if none seems left.
+    /// How many more records may be put on this channel now; the receiver's page is read if none seems left. If there are
+    /// any a batch is begun, which the next flush ends, with or without records.
     #[inline]
-    pub fn credit(&mut self, index: ChannelIndex) -> u64 {
-        match self.known_credit(index) {
-            0 => {
-                self.settled(index);
-                self.known_credit(index)
-            }
-            credit => credit,
+    pub fn credit(&mut self, index: ChannelIndex) -> Result<u64> {
+        if self.known_credit(index) == 0 {
+            self.settled(index);
         }
+        let credit = self.known_credit(index);
+        let may_send = credit > 0 && (self.channels[index].begun || self.begin(index)?);
+        Ok(if may_send { credit } else { 0 })
+    }
+
+    /// Begins a batch, unless the receiver is leaving; answers whether it did.
+    fn begin(&mut self, index: ChannelIndex) -> Result<bool> {
+        let channel = &mut self.channels[index];
+        channel.sent.begin(self.incarnation);
+        let peer = channel.peer;
+        if self.peers[peer].is_leaving() {
+            channel.sent.end();
+            return Ok(false);
+        }
+        channel.begun = true;
+        self.look_who_is_there(peer)?;
+        Ok(true)
+    }
+
+    /// Looks whether another incarnation has bound a receiver's inbox.
+    fn look_who_is_there(&mut self, index: usize) -> Result<()> {
+        let peer = &mut self.peers[index];
+        let bound = peer.page().map_or(0, Page::bound);
+        let before = std::mem::replace(&mut peer.bound, bound);
+        if bound == before {
+            return Ok(());
+        }
+        let mut under_way = false;
+        for channel in 0..self.channels.len() {
+            if self.channels[channel].peer == index && self.channels[channel].used != Use::Gone {
+                under_way |= self.settled(channel) != self.channels[channel].sent.sent();
+                self.channels[channel].fence = Some(bound);
+            }
+        }
+        if before != 0 && !under_way { self.peers[index].reconnect() } else { Ok(()) }
     }
 
     /// Puts a record on a channel that has credit.
@@ -282,13 +336,16 @@ impl Outlet {
 
     fn flush(&mut self, index: ChannelIndex) -> Result<()> {
         let channel = &mut self.channels[index];
-        if channel.batch.is_empty() {
-            return Ok(());
+        if !channel.batch.is_empty() {
+            let number = channel.next_number;
+            channel.next_number += u64::from(channel.batch.count());
+            let message = channel.batch.take(number);
+            self.peers[channel.peer].send(message)?;
         }
-        let number = channel.next_number;
-        channel.next_number += u64::from(channel.batch.count());
-        let message = channel.batch.take(number);
-        self.peers[channel.peer].send(message)
+        if std::mem::take(&mut channel.begun) {
+            channel.sent.end();
+        }
+        Ok(())
     }
 
     /// Sends what is in batches.
@@ -303,7 +360,7 @@ impl Outlet {
             match self.channels[index].batch.oldest() {
                 Some(oldest) if oldest <= limit => self.flush(index)?,
                 Some(_) => left = true,
-                None => {}
+                None => self.flush(index)?,
             }
         }
         Ok(left)
@@ -320,13 +377,7 @@ impl Outlet {
             if self.peers[index].socket.is_none() {
                 continue;
             }
-            let bound = self.peers[index].page().map_or(0, Page::bound);
-            let before = std::mem::replace(&mut self.peers[index].bound, bound);
-            if bound != before {
-                for channel in self.channels.iter_mut().filter(|channel| channel.peer == index) {
-                    channel.fence = Some(bound);
-                }
-            }
+            self.look_who_is_there(index)?;
         }
         for index in 0..self.channels.len() {
             if self.channels[index].used == Use::Gone {
@@ -338,6 +389,10 @@ impl Outlet {
         }
         self.give_up_what_is_done();
         Ok(())
+    }
+
+    fn is_leaving(&mut self, index: ChannelIndex) -> bool {
+        self.peers[self.channels[index].peer].is_leaving()
     }
 
     fn repeat_fence(&mut self, index: ChannelIndex) -> Result<()> {
@@ -376,12 +431,22 @@ impl Outlet {
         self.peers[channel.peer].send(header.message())
     }
 
-    /// Whether receivers have settled everything that was ever put on any channel of the wiring. (A receiver that has
-    /// left it may be gone; that it had nothing in hand was seen to before.)
+    /// Whether receivers have settled everything that was ever put on any channel of the wiring.
     pub fn all_settled(&mut self) -> bool {
-        (0..self.channels.len()).all(|index| {
-            self.channels[index].used != Use::Wanted || self.settled(index) == self.channels[index].sent.sent()
-        })
+        self.under_way() == 0
+    }
+
+    /// How many records receivers haven't settled, of all that were ever put on any channel of the wiring. (A receiver that
+    /// has left it may be gone; that it had nothing in hand was seen to before.)
+    pub fn under_way(&mut self) -> u64 {
+        let mut under_way = 0;
+        for index in 0..self.channels.len() {
+            if self.channels[index].used == Use::Wanted {
+                let settled = self.settled(index);
+                under_way += self.channels[index].sent.sent() - settled;
+            }
+        }
+        under_way
     }
 }
 
@@ -399,7 +464,7 @@ impl Route {
     /// The channel that a record with this key takes, if it has credit. For [`Spread::Any`] the same as last time
     /// while that has a batch begun and credit left, then the one with the least under way.
     #[inline]
-    pub fn pick(&mut self, outlet: &mut Outlet, key: &[u8]) -> Option<ChannelIndex> {
+    pub fn pick(&mut self, outlet: &mut Outlet, key: &[u8]) -> Result<Option<ChannelIndex>> {
         let index = match self.spread {
             Spread::Key => {
                 let instance = xxh3_64_with_seed(key, SPREAD_SEED) % self.channels.len() as u64;
@@ -408,7 +473,7 @@ impl Route {
             Spread::Any => self.least(outlet),
             Spread::All => self.channels[0],
         };
-        (outlet.credit(index) > 0).then_some(index)
+        Ok((outlet.credit(index)? > 0).then_some(index))
     }
 
     #[inline]
@@ -416,6 +481,9 @@ impl Route {
         let current = self.channels[self.current];
         if self.channels.len() > 1 && (outlet.channels[current].batch.is_empty() || outlet.known_credit(current) == 0) {
             let under_way = |outlet: &mut Outlet, index: ChannelIndex| {
+                if outlet.is_leaving(index) {
+                    return u64::MAX;
+                }
                 let settled = outlet.settled(index);
                 outlet.channels[index].sent.sent() - settled
             };
@@ -428,16 +496,21 @@ impl Route {
     }
 
     /// Whether every channel has credit, for [`Spread::All`].
-    pub fn all_have_credit(&self, outlet: &mut Outlet) -> bool {
-        self.channels.iter().all(|&index| outlet.credit(index) > 0)
+    pub fn all_have_credit(&self, outlet: &mut Outlet) -> Result<bool> {
+        for &index in &self.channels {
+            if outlet.credit(index)? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether a record with this key can be put on its way now, and if so how.
     #[inline]
-    pub fn ready(&mut self, outlet: &mut Outlet, key: &[u8]) -> bool {
+    pub fn ready(&mut self, outlet: &mut Outlet, key: &[u8]) -> Result<bool> {
         match self.spread {
             Spread::All => self.all_have_credit(outlet),
-            Spread::Any | Spread::Key => self.pick(outlet, key).is_some(),
+            Spread::Any | Spread::Key => Ok(self.pick(outlet, key)?.is_some()),
         }
     }
 
@@ -445,13 +518,13 @@ impl Route {
     #[inline]
     pub fn push(&mut self, outlet: &mut Outlet, record: RecordRef<'_>) -> Result<bool> {
         if self.spread == Spread::All {
-            if !self.all_have_credit(outlet) {
+            if !self.all_have_credit(outlet)? {
                 return Ok(false);
             }
             self.channels.iter().try_for_each(|&index| outlet.push(index, record))?;
             return Ok(true);
         }
-        let Some(index) = self.pick(outlet, record.key) else { return Ok(false) };
+        let Some(index) = self.pick(outlet, record.key)? else { return Ok(false) };
         outlet.push(index, record)?;
         Ok(true)
     }

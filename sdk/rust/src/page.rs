@@ -21,7 +21,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering, fence},
     },
 };
 
@@ -39,7 +39,7 @@ pub const MAX_NAME: usize = SLOT_BYTES - NAME_AT;
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Kind {
-    /// `flow>receiver`: `sent` records to an inbox.
+    /// `flow>receiver`: `sent` records to an inbox; `begun` the own incarnation while a batch is begun.
     Sent = 1,
     /// `flow<sender`: records from a sender that this process has `done`; `written_off` of those that were lost;
     /// `fence` the own incarnation whose fence was seen; `succession` the sender's incarnation that is settled.
@@ -84,6 +84,7 @@ struct Head {
     stage: AtomicU64,
     exit_status: AtomicU64,
     exited: AtomicU64,
+    leaving: AtomicU64,
 }
 
 #[repr(C)]
@@ -93,6 +94,7 @@ struct Cells {
     written_off: AtomicU64,
     fence: AtomicU64,
     succession: AtomicU64,
+    begun: AtomicU64,
 }
 
 struct Map(MmapRaw);
@@ -325,6 +327,20 @@ impl Page {
         self.map.head().bound.store(incarnation, Ordering::Release);
     }
 
+    /// Says that this incarnation leaves: nothing more is to be begun for its inbox. Whatever [`Slot::begin`] was told
+    /// that it may begin can be seen from now on.
+    pub fn set_leaving(&self, incarnation: u64) {
+        self.map.head().leaving.store(incarnation, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether the incarnation that has bound the inbox last is leaving, or has left, and no other has bound it yet.
+    pub fn is_leaving(&self) -> bool {
+        let head = self.map.head();
+        let leaving = head.leaving.load(Ordering::Acquire);
+        leaving != 0 && leaving == head.bound.load(Ordering::Acquire)
+    }
+
     /// How far along the process is.
     pub fn progress(&self) -> Progress {
         if self.map.head().stage.load(Ordering::Acquire) == 0 { Progress::Starting } else { Progress::Ready }
@@ -406,6 +422,26 @@ impl Slot {
     counter!(written_off, add_written_off, set_written_off);
     counter!(fence, add_fence, set_fence);
     counter!(succession, add_succession, set_succession);
+
+    /// Says that this incarnation of the sender begins a batch. Whether the receiver is leaving must be looked at
+    /// after that, and the batch only be filled if it isn't: of a sender that begins and a receiver that says that it
+    /// leaves at the same time, at least one sees the other.
+    #[inline]
+    pub fn begin(&self, incarnation: u64) {
+        self.cells().begun.store(incarnation, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Says that what was begun has been counted and handed on, or was not begun after all.
+    #[inline]
+    pub fn end(&self) {
+        self.cells().begun.store(0, Ordering::Release);
+    }
+
+    /// The incarnation of the sender that has begun a batch and not ended it; 0 if there is none.
+    pub fn begun(&self) -> u64 {
+        self.cells().begun.load(Ordering::Acquire)
+    }
 
     /// Records sent that are neither done nor written off, both counters being in this slot.
     pub fn under_way(&self) -> u64 {

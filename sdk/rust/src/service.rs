@@ -43,6 +43,8 @@ pub struct Shared {
     revision: AtomicU64,
     /// The process's page.
     pub page: Page,
+    /// The incarnation to say in the page that it leaves, if the process has an inbox.
+    receives_as: Option<u64>,
     stopping: AtomicBool,
     finishing: AtomicBool,
     ended: AtomicBool,
@@ -57,13 +59,14 @@ pub struct Shared {
 
 impl Shared {
     /// Shares an outbox that lives by `placed`.
-    pub fn new(outbox: Outbox, placed: Placed, page: Page) -> Result<Self> {
+    pub fn new(outbox: Outbox, placed: Placed, page: Page, incarnation: u64) -> Result<Self> {
         let event = || {
             EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
                 .map_err(|error| Error::io("make an eventfd")(error.into()))
         };
         Ok(Self {
             revision: AtomicU64::new(outbox.revision()),
+            receives_as: (!placed.wiring.inputs.is_empty()).then_some(incarnation),
             outbox: Mutex::new(outbox),
             placed: Mutex::new(Arc::new(placed)),
             gate: Mutex::new(page.gate_closed()),
@@ -108,6 +111,16 @@ impl Shared {
         self.stopping.store(true, Ordering::Release);
         self.gate_moved.notify_all();
         let _ = self.wake_program.write(1);
+    }
+
+    /// Asks the process to stop, though its senders go on: what they have for it from now on waits for its successor. (When
+    /// a launcher asks, all have stopped that can; and where a server couldn't become idle, its stages still take from
+    /// each other what they can.)
+    fn leave(&self) {
+        if let Some(incarnation) = self.receives_as {
+            self.page.set_leaving(incarnation);
+        }
+        self.stop();
     }
 
     /// Whether the launcher has said that no more input will come.
@@ -178,7 +191,7 @@ pub fn run(shared: &Shared, context: &Context, mut control: Control, term: &Atom
             obey(shared, context, &mut control, &message);
         }
         if term.load(Ordering::Acquire) && !shared.stopping() {
-            shared.stop();
+            shared.leave();
         }
         if shared.finished_said.swap(false, Ordering::AcqRel) {
             control.say(FromProcess::Finished);

@@ -18,6 +18,7 @@ use crate::{
     exit,
     guide::Guide,
     inbox::{Inbox, Record},
+    leaving::Leaving,
     outbox::Outbox,
     page::{Kind as SlotKind, Page, Slot},
     service::{self, Control, Shared},
@@ -27,6 +28,8 @@ use crate::{
 
 /// How often a stage that waits moves its heartbeat. Milliseconds.
 const HEARTBEAT: i64 = 100;
+/// How often a stage that leaves looks whether something may still come. Milliseconds.
+const LOOK_AROUND: i64 = 1;
 /// Dead letters that are kept to be looked at; beyond, they are only counted. Bytes.
 const DEAD_LETTERS: u64 = 16 * 1024 * 1024;
 
@@ -51,6 +54,7 @@ pub struct Stage {
     shared: Arc<Shared>,
     service: Option<JoinHandle<()>>,
     inbox: Option<Inbox>,
+    leaving: Option<Leaving>,
     passes: Vec<u8>,
     new_passes: Vec<u8>,
     unflushed: bool,
@@ -150,7 +154,7 @@ impl Stage {
         let is_source = wiring.inputs.is_empty();
         let inbox = if is_source { None } else { Some(Inbox::bind(&context, &place, &page, incarnation)?) };
         let placed = Placed { format: wiring::FORMAT, place, wiring };
-        let shared = Arc::new(Shared::new(outbox, placed, page.clone())?);
+        let shared = Arc::new(Shared::new(outbox, placed, page.clone(), incarnation)?);
         let (placed, revision) = shared.placed();
         let place = &placed.place;
         let control = Control::new(place.control(), place.process.clone(), place.generation, incarnation);
@@ -169,6 +173,7 @@ impl Stage {
             shared,
             service: Some(service),
             inbox,
+            leaving: None,
             passes: Vec::new(),
             new_passes: Vec::new(),
             unflushed: false,
@@ -204,7 +209,7 @@ impl Stage {
         &self.placed.place.state
     }
 
-    /// The next record; waits for one. `None` once the stage is asked to stop and its inbox is dry.
+    /// The next record; waits for one. `None` once the stage is asked to stop and [may leave](Stage::may_leave).
     ///
     /// The record that was received before counts as done.
     #[inline]
@@ -213,7 +218,7 @@ impl Stage {
             if let Some(record) = self.try_receive()? {
                 return Ok(Some(record));
             }
-            if self.shared.stopping() {
+            if self.may_leave() {
                 return Ok(None);
             }
             self.wait_for_input(HEARTBEAT)?;
@@ -308,6 +313,7 @@ impl Stage {
     }
 
     fn wait_for(&self, milliseconds: i64, mut items: Vec<PollItem<'_>>) -> Result<()> {
+        let milliseconds = if self.leaving.is_some() { milliseconds.min(LOOK_AROUND) } else { milliseconds };
         items.push(PollItem::from_fd(self.shared.wake_program_fd(), POLLIN));
         match zmq::poll(&mut items, milliseconds) {
             Ok(_) | Err(zmq::Error::EINTR) => {}
@@ -457,7 +463,27 @@ impl Stage {
         }
     }
 
-    /// Whether the stage is asked to stop.
+    /// Whether the stage is asked to stop and nothing more will come into its inbox. To be asked when no record was there
+    /// and none is in hand.
+    ///
+    /// What its senders have counted as sent comes, and has to be taken; asked by SIGTERM, it is sent nothing more. A sender
+    /// that was killed, or is stopped, is waited for for a bounded time.
+    pub fn may_leave(&mut self) -> bool {
+        if !self.shared.stopping() {
+            return false;
+        }
+        if self.inbox.is_none() {
+            return true;
+        }
+        let now = Instant::now();
+        let leaving = self.leaving.get_or_insert_with(|| {
+            let (placed, page) = (&self.placed, &self.shared.page);
+            Leaving::new(&placed.place, &placed.wiring, page, now)
+        });
+        leaving.is_over(now)
+    }
+
+    /// Whether the stage is asked to stop. One with inputs leaves when it also [may](Stage::may_leave).
     pub fn stopping(&self) -> bool {
         self.shared.stopping()
     }

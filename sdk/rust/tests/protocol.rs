@@ -79,12 +79,14 @@ fn the_published_places_in_a_page_are_those_of_this_crate() {
     page.set_gate(true);
     page.beat();
     page.set_exit_status(0x0303, 7);
+    page.set_leaving(0x0404);
     let slot = page.slot(SlotKind::Done, "visit<relay").unwrap();
     slot.set_sent(0x11);
     slot.set_done(0x22);
     slot.set_written_off(0x33);
     slot.set_fence(0x44);
     slot.set_succession(0x55);
+    slot.begin(0x66);
     let file = std::fs::read(&path).unwrap();
     let number = |at: usize| u64::from_le_bytes(file[at..at + 8].try_into().unwrap());
     let named = |heading: &str, from: usize| -> Vec<(String, u64)> {
@@ -104,9 +106,11 @@ fn the_published_places_in_a_page_are_those_of_this_crate() {
         ("ready", 1),
         ("status", 7),
         ("exited", 0x0303),
+        ("leaving", 0x0404),
     ];
     assert_eq!(named("### The head of a page", 0), expected(&head));
-    let cells = [("sent", 0x11), ("done", 0x22), ("written off", 0x33), ("fence", 0x44), ("succession", 0x55)];
+    let cells =
+        [("sent", 0x11), ("done", 0x22), ("written off", 0x33), ("fence", 0x44), ("succession", 0x55), ("begun", 0x66)];
     assert_eq!(named("### A slot", 192)[..cells.len()], expected(&cells));
     assert_eq!((file[192 + 64], file[192 + 65]), (SlotKind::Done as u8, 11));
     assert_eq!(&file[192 + 66..192 + 77], b"visit<relay");

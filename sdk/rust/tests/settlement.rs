@@ -2,15 +2,17 @@
 
 use std::{
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use waldo_sdk::{
     inbox::Inbox,
+    leaving::Leaving,
     outlet::{Outlet, Route},
     page::{Kind, Page},
     wire::{Passes, RecordRef},
-    wiring::{Consumer, Place, Receiver, Spread},
+    wiring::{Consumer, Input, Place, Receiver, Spread, Wiring},
 };
 use zmq::Context;
 
@@ -97,6 +99,24 @@ impl Edge {
             assert!(Instant::now() < end, "sent, done, written off never were {what}: {:?}", self.counts());
             sender.outlet.tend(Instant::now()).unwrap();
             while receiver.inbox.take_record().unwrap().is_some() {}
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Taker {
+    /// Says that it leaves, and works until it may.
+    fn leave(mut self, edge: &Edge) {
+        let page = &edge.receiver_page;
+        page.set_leaving(page.incarnation());
+        let inputs = vec![Input { flow: "f".into(), from: vec!["a.0".into()] }];
+        let wiring = Wiring { stage: "b".into(), inputs, ..Wiring::default() };
+        let mut leaving = Leaving::new(&place(edge.run.path(), "b.0"), &wiring, page, Instant::now());
+        loop {
+            while self.inbox.take_record().unwrap().is_some() {}
+            if leaving.is_over(Instant::now()) {
+                return;
+            }
             std::thread::yield_now();
         }
     }
@@ -190,4 +210,69 @@ fn both_ends_die_one_after_the_other_again_and_again() {
         receiver = edge.start_receiver();
         edge.settle(&mut sender, &mut receiver, (sent, sent - lost, lost));
     }
+}
+
+#[test]
+fn what_comes_while_a_receiver_leaves_waits_for_its_successor() {
+    let mut edge = Edge::new();
+    let (mut sender, mut receiver) = (edge.start_sender(), edge.start_receiver());
+    sender.send(8);
+    edge.settle(&mut sender, &mut receiver, (8, 8, 0));
+    let record = RecordRef { key: b"", payload: b"x", passes: Passes::NONE };
+    sender.count_only(2);
+    edge.receiver_page.set_leaving(edge.receiver_page.incarnation());
+    assert!(sender.route.push(&mut sender.outlet, record).unwrap(), "the batch is begun");
+    sender.outlet.flush_all().unwrap();
+    assert!(!sender.route.push(&mut sender.outlet, record).unwrap(), "nothing more is begun");
+    receiver.leave(&edge);
+    assert_eq!(edge.counts(), (11, 11, 0));
+    assert!(!sender.route.push(&mut sender.outlet, record).unwrap(), "nobody is there");
+    let mut receiver = edge.start_receiver();
+    sender.send(4);
+    edge.settle(&mut sender, &mut receiver, (15, 15, 0));
+}
+
+/// Lets the other thread end.
+struct Ends<'s>(&'s AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn receivers_that_leave_one_after_the_other_lose_nothing_of_what_is_sent_meanwhile() {
+    let mut edge = Edge::new();
+    let mut sender = edge.start_sender();
+    let stop = AtomicBool::new(false);
+    let mut receiver = edge.start_receiver();
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        // Also when an assertion fails.
+        let _ends = Ends(stop);
+        scope.spawn(move || {
+            let record = RecordRef { key: b"", payload: b"x", passes: Passes::NONE };
+            while !stop.load(Ordering::Relaxed) {
+                // Batches of every size.
+                for _ in 0..=sender.outlet.under_way() % 7 {
+                    let _ = sender.route.push(&mut sender.outlet, record).unwrap();
+                }
+                sender.outlet.flush_all().unwrap();
+                sender.outlet.tend(Instant::now()).unwrap();
+            }
+        });
+        for round in 0..50 {
+            let before = edge.counts().1;
+            let end = Instant::now() + AT_MOST;
+            while edge.counts().1 < before + 50 {
+                assert!(Instant::now() < end, "nothing comes in round {round}: {:?}", edge.counts());
+                while receiver.inbox.take_record().unwrap().is_some() {}
+            }
+            receiver.leave(&edge);
+            let (sent, done, lost) = edge.counts();
+            assert_eq!((done, lost), (sent, 0), "round {round}");
+            receiver = edge.start_receiver();
+        }
+    });
 }
