@@ -30,7 +30,7 @@ SIMULATE_SEEDS := 1000000
 simulate: setup ## runs SIMULATE_SEEDS seeds of the rollout simulator (make test runs 10,000)
 	SEEDS=$(SIMULATE_SEEDS) cargo test --release -p waldo-runtime --test rollout_sim -- --nocapture
 
-matrix: setup ## hits every process that takes part in a rollout, in every phase, in three ways, and prints what came of it
+matrix: setup ## hits every process that takes part in a rollout, in every phase, in three ways; a part of it: CELLS='hold stage'
 	cargo test --test rollout_faults -- --ignored --nocapture --test-threads 1
 
 lint: setup ## checks format and style

@@ -149,13 +149,18 @@ impl Playground {
     }
 
     /// Starts a command.
-    pub fn start(&self, mut command: Command) -> Running {
+    pub fn start(&self, command: Command) -> Running {
+        self.start_with_stdin(command, Stdio::null())
+    }
+
+    /// Starts a command that reads from `stdin`.
+    pub fn start_with_stdin(&self, mut command: Command, stdin: impl Into<Stdio>) -> Running {
         static STARTED: AtomicU16 = AtomicU16::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{command:?}");
         let [stdout, stderr] = ["stdout", "stderr"].map(|stream| self.path().join(format!("{stream}.{number}")));
         let child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(File::create(&stdout).expect("a file for stdout"))
             .stderr(File::create(&stderr).expect("a file for stderr"))
             .spawn()
