@@ -4,7 +4,7 @@
 mod flotilla;
 mod playground;
 
-use std::fs;
+use std::{fs, net::TcpListener};
 
 use flotilla::{
     Flotilla,
@@ -219,6 +219,28 @@ fn a_disk_that_fills_while_a_rollout_comes_to_its_end_is_told_and_the_next_deplo
     // What waits for the stage that doesn't start stays in the portals.
     flotilla.playground.run(flotilla.playground.waldo(&["down", "--now"])).code(0);
     flotilla.playground.assert_nothing_left();
+}
+
+#[test]
+fn a_portal_that_cannot_open_its_new_door_is_asked_again_until_it_can() {
+    let mut flotilla = Flotilla::new(RATE);
+    let text = flotilla.text() + "\nportals:\n  relay: {flows: [call, turn, kept, answer, plain]}\n";
+    fs::write(flotilla.topology(), text).expect("YAML");
+    flotilla.up();
+    change(&flotilla);
+    flotilla.edit("call: {key: sender, guide: hash}", "call: {key: sender, guide: hash, from: clients}");
+    let halted = flotilla.deploy_halted_at("decide");
+    let door = flotilla.door_for_clients_in_plan(2, "s1", "relay");
+    let taken = TcpListener::bind(&door).expect("a port that nobody has yet");
+    let outcome = halted.go_on().code(9);
+    for said in ["s1", "relay", &door, "asked again"] {
+        assert!(outcome.error().contains(said), "{said} is told: {}", outcome.error());
+    }
+    drop(taken);
+    assert_well(&mut flotilla, "the port is free again");
+    assert_eq!(flotilla.playground.status()["generation"], 2);
+    flotilla.playground.run(flotilla.deploy(&[])).code(0);
+    flotilla.down();
 }
 
 #[test]

@@ -158,6 +158,15 @@ impl Flotilla {
         serde_json::from_str(&text).expect("a plan")
     }
 
+    /// Address and port of a portal's door for clients, as the plan of a generation has it.
+    pub fn door_for_clients_in_plan(&self, generation: u64, server: &str, portal: &str) -> String {
+        let path = self.playground.path().join(format!(".waldo/test/store/plans/{generation}.json"));
+        let plan: Plan = serde_json::from_str(&fs::read_to_string(path).expect("a plan")).expect("a plan");
+        let portal = plan.servers[server].processes.iter().find(|process| process.name == portal).expect("a portal");
+        let door = portal.wiring.portal.as_ref().and_then(|doors| doors.clients.clone()).expect("a door");
+        door.trim_start_matches("tcp://").to_owned()
+    }
+
     /// The pid and incarnation of every process that runs: server/process.
     pub fn identities(&self) -> Identities {
         identities_of(&self.playground.status())

@@ -344,7 +344,8 @@ impl<'a> Deployer<'a> {
                     Ok(true) => {
                         report.generation = intent.to;
                         format!(
-                            "not on plan {} yet: {named}. The others hold or go on; `waldo deploy` again goes on",
+                            "not on plan {} yet: {named}. The others hold or go on. All are asked again every few seconds; \
+                             `waldo deploy` goes on with it too",
                             intent.to
                         )
                     }
