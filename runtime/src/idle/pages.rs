@@ -1,6 +1,6 @@
 //! One server's counters pages, with their edges resolved once so that a reading only reads numbers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use waldo_sdk::page::{Kind, Page, Slot};
 
@@ -100,7 +100,10 @@ impl Pages {
 
     /// What two readings of these pages show.
     pub fn verdict(&self, first: &FirstReading, second: &SecondReading, scope: Scope) -> Verdict {
-        let counts = |edge: usize| scope == Scope::All || self.edges[edge].ends_in_stage;
+        self.judge(first, second, |edge| scope == Scope::All || self.edges[edge].ends_in_stage)
+    }
+
+    fn judge(&self, first: &FirstReading, second: &SecondReading, counts: impl Fn(usize) -> bool) -> Verdict {
         if second.set != self.set || second.sent.len() > self.edges.len() {
             return Verdict::Changed { processes: vec![self.server.clone()] };
         }
@@ -126,6 +129,17 @@ impl Pages {
         let first = self.read_done();
         let second = self.read_sent();
         self.verdict(&first, &second, scope)
+    }
+
+    /// A proof of [`Scope::Stages`] for a server on its own, but for what these processes have in hand or are to have next.
+    pub fn prove_without(&mut self, left_out: &BTreeSet<String>) -> Verdict {
+        if left_out.is_empty() {
+            return self.prove(Scope::Stages);
+        }
+        let first = self.read_done();
+        let second = self.read_sent();
+        let is_left_out = |edge| self.who(edge).rsplit('/').next().is_some_and(|process| left_out.contains(process));
+        self.judge(&first, &second, |edge| self.edges[edge].ends_in_stage && !is_left_out(edge))
     }
 
     fn incarnations(&self) -> Vec<u64> {
@@ -265,6 +279,19 @@ mod tests {
         assert_eq!(server.pages.prove(Scope::All), busy("s1/relay visit@visit", "s1/relay", 1));
         relay.slot(Kind::Program, "visit").unwrap().add_sent(1);
         assert_eq!(server.pages.prove(Scope::Stages), busy("s1/relay visit", "s1/relay", 1));
+    }
+
+    #[test]
+    fn what_some_processes_have_or_are_to_have_can_be_left_out() {
+        let mut server = Server::new();
+        let (relay, visit, _) = (server.page("relay"), server.page("visit.0"), server.page("keep.0"));
+        relay.slot(Kind::Sent, "visit>visit.0").unwrap().add_sent(3);
+        visit.slot(Kind::Sent, "kept>keep.0").unwrap().add_sent(2);
+        let mut without =
+            |names: &[&str]| server.pages.prove_without(&names.iter().map(|&name| name.to_owned()).collect());
+        assert_eq!(without(&["visit.0"]), busy("s1/visit.0 kept>keep.0", "s1/keep.0", 2));
+        assert_eq!(without(&["keep.0"]), busy("s1/relay visit>visit.0", "s1/visit.0", 3));
+        assert_eq!(without(&["visit.0", "keep.0"]), Verdict::Idle);
     }
 
     #[test]

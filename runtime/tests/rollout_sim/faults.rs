@@ -1,9 +1,9 @@
 //! What goes wrong: at the beginning of which phase, and how long after.
 
 use fastrand::Rng;
-use waldo_runtime::rollout::machine::Phase;
+use waldo_runtime::{launcher::Role, rollout::machine::Phase};
 
-use crate::world::Moment;
+use crate::{process::who, world::Moment};
 
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
@@ -13,6 +13,8 @@ pub enum Fault {
     KillLauncher(usize),
     StopLauncher(usize, Moment),
     KillProcess(usize),
+    /// A stage ends again and again: so many times more, each so long after the one before.
+    Crashes(usize, u32, Moment),
     StopProcess(usize, Moment),
 }
 
@@ -51,14 +53,15 @@ impl Faults {
             let server = rng.usize(..servers);
             let process = rng.usize(..servers * 3);
             let time = rng.u64(100..9_000);
-            let fault = match rng.u8(..if self.kills_data_path { 14 } else { 10 }) {
+            let fault = match rng.u8(..if self.kills_data_path { 16 } else { 10 }) {
                 0 | 1 => Fault::KillDeployer(id),
                 2 => Fault::StopDeployer(id, time),
                 3 => Fault::Cancel(id),
                 4..=6 => Fault::KillLauncher(server),
                 7 => Fault::StopLauncher(server, time),
                 8 | 9 => Fault::StopProcess(process, time),
-                _ => Fault::KillProcess(process),
+                10..=13 => Fault::KillProcess(process),
+                _ => Fault::Crashes(who(server, Role::Stage), rng.u32(2..8), rng.u64(20..400)),
             };
             let delay = if rng.bool() { rng.u64(..60) } else { rng.u64(..1_500) };
             all.push((delay, fault));

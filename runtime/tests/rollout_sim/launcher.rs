@@ -422,7 +422,9 @@ impl World {
         }
         let waits = matches!(launcher.machine.progress().map(|it| it.state), Some(Stage::Working(_)));
         let is_late = self.now >= launcher.idle_until;
-        if launcher.machine.wants_idle_proof() && self.is_idle(server) {
+        let is_down = !launcher.machine.left_out().is_empty();
+        if launcher.machine.wants_idle_proof() && (is_down || self.is_idle(server)) {
+            self.down_when_judged += u64::from(is_down);
             self.takes_in(server, Happens::JudgedIdle(None));
         } else if waits && is_late {
             let failure = Failure::NotIdle("a handler is at it".to_owned());

@@ -65,6 +65,7 @@ struct Seen {
     records: u64,
     faults: u64,
     lost: u64,
+    down_when_judged: u64,
     greatest: usize,
     exits: BTreeMap<deployer::Exit, u64>,
     phases: BTreeMap<waldo_runtime::rollout::machine::Phase, u64>,
@@ -76,6 +77,7 @@ impl Seen {
         self.records += found.records;
         self.faults += found.faults;
         self.lost += found.lost;
+        self.down_when_judged += found.down_when_judged;
         self.greatest = self.greatest.max(found.servers);
         found.exits.into_iter().for_each(|(exit, count)| *self.exits.entry(exit).or_default() += count);
         found.phases.into_iter().for_each(|(phase, count)| *self.phases.entry(phase).or_default() += count);
@@ -104,6 +106,7 @@ fn whatever_goes_wrong_rollouts_lose_nothing_and_everything_flows_again() {
     if seeds >= 10_000 {
         assert_eq!(seen.exits.len(), 8, "every way for a deploy to end comes up");
         assert_eq!(seen.phases.len(), 14, "every phase comes up");
+        assert!(seen.down_when_judged > 0, "stages that are down come up");
         assert!(seen.greatest >= 500, "large clusters come up");
     }
 }

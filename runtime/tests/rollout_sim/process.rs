@@ -53,6 +53,8 @@ pub struct Process {
     /// What its launcher has put in place for it.
     pub installed: Live,
     pub was_killed: bool,
+    /// What it had in hand when it was killed isn't settled until the next one is ready.
+    unsettled: bool,
     pub gate_closed: bool,
     /// Flows that are delivered behind a closed gate.
     pub but: [bool; FLOWS],
@@ -94,6 +96,7 @@ impl Process {
             lives: live.clone(),
             installed: live,
             was_killed: false,
+            unsettled: false,
             gate_closed: false,
             but: [false; FLOWS],
             links: Vec::new(),
@@ -478,6 +481,7 @@ impl World {
             return;
         }
         process.ready = true;
+        process.unsettled = false;
         self.say(who, FromProcess::Hello { process: String::new(), pid: 0, ready: false });
         self.say(who, FromProcess::Ready);
         self.deliver(who / 3);
@@ -517,6 +521,7 @@ impl World {
                 gone.extend(queue.drain(..));
             }
         }
+        process.unsettled |= !gone.is_empty();
         for record in gone {
             self.account.killed(record);
         }
@@ -543,10 +548,10 @@ impl World {
         }
     }
 
-    /// Whether a server's stage has nothing queued or in hand.
+    /// Whether a server's stage has nothing queued or in hand, and all that earlier ones had is settled.
     pub fn is_idle(&self, server: usize) -> bool {
         let stage = &self.processes[who(server, Role::Stage)];
-        stage.hand.is_none() && stage.inbox.is_empty()
+        stage.hand.is_none() && stage.inbox.is_empty() && !stage.unsettled
     }
 
     pub fn installs(&mut self, who: usize, live: &Live) {

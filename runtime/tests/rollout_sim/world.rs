@@ -113,6 +113,7 @@ pub struct Found {
     pub records: u64,
     pub lost: u64,
     pub faults: u64,
+    pub down_when_judged: u64,
     pub exits: BTreeMap<Exit, u64>,
     pub phases: BTreeMap<Phase, u64>,
 }
@@ -133,6 +134,8 @@ pub struct World {
     pub account: Account,
     parts: BTreeMap<u64, Rc<Vec<Part>>>,
     pub faults: Faults,
+    /// How often a server was proved idle but for what waited for a stage that was down.
+    pub down_when_judged: u64,
     /// Rollouts that the script still begins.
     to_do: u32,
     may_fail: bool,
@@ -169,6 +172,7 @@ impl World {
             account: Account::new(slots),
             parts: BTreeMap::new(),
             faults,
+            down_when_judged: 0,
             to_do: if servers > 20 { 1 } else { rng.u32(1..=3) },
             may_fail: rng.u8(..) < 80,
             is_tracing,
@@ -197,6 +201,7 @@ impl World {
         self.found.broken = self.account.broken.take();
         self.found.records = self.account.sent_count() as u64;
         self.found.lost = self.account.lost;
+        self.found.down_when_judged = self.down_when_judged;
         for exit in self.deployers.iter().filter_map(|deployer| deployer.exit) {
             *self.found.exits.entry(exit).or_default() += 1;
         }
@@ -355,6 +360,13 @@ impl World {
             Fault::KillProcess(who) => {
                 self.faults.on_data_path = true;
                 self.killed(who);
+            }
+            Fault::Crashes(who, more, pause) => {
+                self.faults.on_data_path = true;
+                self.killed(who);
+                if more > 0 && !self.faults.are_over {
+                    self.later(pause, Event::Fault { fault: Fault::Crashes(who, more - 1, pause) });
+                }
             }
             Fault::StopProcess(who, time) => freeze(&mut self.processes[who].frozen_until, self.now + time),
         }

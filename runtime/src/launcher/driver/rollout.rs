@@ -13,7 +13,7 @@ use waldo_sdk::page::{Kind, Page};
 use super::Driver;
 use crate::{
     control::Answer,
-    idle::{Scope, Verdict},
+    idle::Verdict,
     launcher::{
         LaunchError, LivePlan,
         kept::{KeptNext, KeptRollout},
@@ -374,8 +374,13 @@ impl Driver {
         }
         if self.machine.wants_idle_proof() {
             self.listen_to_heartbeats();
-            let verdict = self.idle.prove(Scope::Stages);
+            let left_out = self.machine.left_out();
+            let verdict = self.idle.prove_without(&left_out);
             if verdict.is_idle() {
+                if !left_out.is_empty() {
+                    let names = left_out.into_iter().collect::<Vec<_>>().join(", ");
+                    self.note(&format!("idle, but for what waits for a stage that is down, at {names}"));
+                }
                 self.take_in(Event::JudgedIdle(None));
             } else if self.now() >= self.rollout.idle_until {
                 let why = self.busy(&verdict);
@@ -416,7 +421,7 @@ impl Driver {
         let process = self.machine.processes().iter().find(|process| process.name == name && !process.is_alive())?;
         let detail = process.detail().map_or_else(String::new, |detail| format!(" ({detail})"));
         Some(format!(
-            ", and doesn't run: {}{detail}; `waldo down` and `waldo up` start everything anew, without what waits for it",
+            ", and doesn't run: {}{detail}; deploy a fix of it alone first, which needn't wait for it",
             process.condition()
         ))
     }

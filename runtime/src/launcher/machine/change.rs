@@ -9,6 +9,8 @@
 //! what has been done is seen from the generation that a process lives by, and isn't done twice. A process that dies
 //! meanwhile is started again by its own policy, with what is in place for it then, and is told again what it missed.
 
+mod down;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -570,6 +572,11 @@ impl Machine {
             self.change = None;
             return;
         }
+        self.go_on_with_change(now);
+        self.mind_the_down(now);
+    }
+
+    fn go_on_with_change(&mut self, now: Moment) {
         let Some(change) = &self.change else { return };
         if change.done {
             return;

@@ -1,5 +1,7 @@
 //! Each test asks for steps as a deployer does, and demands the effects, all of them and no other.
 
+mod down;
+
 use waldo_compiler::plan::Restart;
 use waldo_sdk::control::FromProcess;
 
