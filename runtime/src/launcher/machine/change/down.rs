@@ -43,10 +43,15 @@ impl Machine {
             return;
         }
         let region = self.region(change);
+        // Once it lives by the new plan it is started again like any other.
+        let is_old = |process: &Process| process.installed != change.generation;
         let is_restarted =
             |name: &str| change.part(name).is_some_and(|part| part.order == Order::Restart) && region.contains(name);
         let waits: Vec<usize> = (0..self.processes.len())
-            .filter(|&index| backs_off(&self.processes[index]) && is_restarted(&self.processes[index].name))
+            .filter(|&index| {
+                let process = &self.processes[index];
+                backs_off(process) && is_old(process) && is_restarted(&process.name)
+            })
             .collect();
         for index in waits {
             self.processes[index].state = LEFT_ALONE;

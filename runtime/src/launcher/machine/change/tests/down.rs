@@ -41,6 +41,19 @@ fn a_fix_of_a_stage_that_is_down_needs_no_proof_of_what_waits_for_it_and_of_who_
 }
 
 #[test]
+fn a_fix_that_crashes_once_it_was_ready_is_started_again_by_its_own_policy() {
+    let mut server = with_the_stage_down(&[("score.0", Order::Restart)]);
+    server.on(Event::JudgedIdle(None), NOTHING);
+    server.passes(&[AdoptPortals]);
+    server.asks(Switch, [install(SCORE), start(SCORE, 3)]);
+    server.becomes_ready(SCORE, 2, NOTHING);
+    server.ends(SCORE, 1, [start(SCORE, 4)]);
+    server.becomes_ready(SCORE, 2, NOTHING);
+    server.ends(SCORE, 1, NOTHING);
+    server.after(60_000, [start(SCORE, 5)]);
+}
+
+#[test]
 fn a_stage_that_was_given_up_is_fixed_like_one_that_backs_off() {
     let mut server = Server::flowing();
     let restart = Restart { policy: RestartPolicy::Never, ..server.of(SCORE).restart.clone() };
