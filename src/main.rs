@@ -1,5 +1,6 @@
 //! The command `waldo`: one file for each subcommand, exit codes in `exit.rs`.
 
+mod bootstrap;
 mod check;
 mod compile;
 mod deny;
@@ -56,6 +57,8 @@ enum Command {
     Graph(graph::Arguments),
     /// Print the language as a JSON Schema, so that editors complete and check
     Schema(schema::Arguments),
+    /// Make servers ready: the program, libzmq, a user, directories
+    Bootstrap(bootstrap::Arguments),
     /// Compile a topology and run it on this machine, every server of it
     Up(up::Arguments),
     /// Change what runs over to another plan, losing nothing and repeating nothing
@@ -101,6 +104,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Diff(arguments) => diff::run(arguments),
         Command::Graph(arguments) => graph::run(arguments),
         Command::Schema(arguments) => schema::run(arguments),
+        Command::Bootstrap(arguments) => bootstrap::run(arguments),
         Command::Up(arguments) => up::run(arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
         Command::Rollback(arguments) => rollback::run(arguments),

@@ -13,4 +13,5 @@ pub mod programs;
 pub mod rates;
 pub mod rollout;
 pub mod spool;
+pub mod ssh;
 pub mod sys;

@@ -31,7 +31,6 @@ pub struct Machines {
 pub struct Outcome {
     pub code: Option<i32>,
     pub stdout: String,
-    #[expect(dead_code, reason = "shown where it matters")]
     pub stderr: String,
 }
 
