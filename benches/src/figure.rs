@@ -14,6 +14,8 @@ pub enum Goal {
     AtMostPeer(f64),
     /// At most this.
     AtMost(f64),
+    /// At least this.
+    AtLeast(f64),
 }
 
 /// What is measured and beside what.
@@ -70,6 +72,7 @@ impl Subject {
             Goal::None => (None, true),
             Goal::AtLeastPeer(times) => (Some(format!("≥ {times} × peer")), ratio.is_some_and(|ratio| ratio >= times)),
             Goal::AtMostPeer(times) => (Some(format!("≤ {times} × peer")), ratio.is_some_and(|ratio| ratio <= times)),
+            Goal::AtLeast(least) => (Some(format!("≥ {} {}", number(least), self.unit)), value >= least),
             Goal::AtMost(most) => (Some(format!("≤ {} {}", number(most), self.unit)), value <= most),
         };
         Figure { name: self.name, value, unit: self.unit, peer: self.peer, peer_value, ratio, goal, holds }

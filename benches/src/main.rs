@@ -13,6 +13,7 @@ mod idle;
 mod launch;
 mod process;
 mod programs;
+mod python;
 mod relay;
 mod roles;
 mod rollouts;
@@ -78,6 +79,8 @@ enum Part {
     Links,
     /// Portals for clients: records per second.
     Clients,
+    /// A stage in Python: records per second.
+    Python,
     /// The compiler on a large topology: time in memory, how it grows, and the difference of two plans.
     Compiler,
     /// Slot tables: their time, and how many slots move when servers change.
@@ -130,6 +133,7 @@ fn measure(arguments: &Arguments) -> Result<(), Trouble> {
             Part::Full => rollouts::full::measure(&programs, runs),
             Part::Links => relay::measure_links(&programs, runs),
             Part::Clients => relay::measure_clients(&programs, runs).map(|figure| vec![figure]),
+            Part::Python => python::measure(&programs, runs),
             Part::Compiler => compile::in_memory(runs),
             Part::Guide => Ok(guide::measure(runs)),
             Part::Compile => compile::written(&programs, runs),

@@ -36,11 +36,22 @@ impl Programs {
 
     /// Builds the others, in release.
     pub fn build(&self) -> Result<(), Trouble> {
+        self.build_packages(&["waldo", "waldo-debian"])
+    }
+
+    /// Builds these packages of the repository, in release.
+    pub fn build_packages(&self, packages: &[&str]) -> Result<(), Trouble> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let build = ["build", "--release", "--quiet", "-p", "waldo", "-p", "waldo-debian"];
+        let build =
+            ["build", "--release", "--quiet"].into_iter().chain(packages.iter().flat_map(|package| ["-p", package]));
         let status = Command::new(cargo).args(build).current_dir(&self.repository).status();
         let status = status.map_err(|error| Trouble::io("start cargo", error))?;
         if status.success() { Ok(()) } else { Err(Trouble::Build) }
+    }
+
+    /// Something that was built.
+    pub fn built(&self, name: &str) -> PathBuf {
+        self.release.join(name)
     }
 
     /// Where the sources are.

@@ -87,7 +87,8 @@ impl Runs {
     }
 }
 
-fn role(programs: &Programs, arguments: &[&str], load: Option<Load>) -> Command {
+/// A role of this program's, with what it is to do.
+pub fn role(programs: &Programs, arguments: &[&str], load: Option<Load>) -> Command {
     let mut command = Command::new(&programs.own);
     command.arg("role").args(arguments);
     if let Some(load) = load {
@@ -119,7 +120,8 @@ fn up(programs: &Programs, topology: &Path, load: Load) -> Command {
     command
 }
 
-fn account(topology: &Path) -> Result<Account, Trouble> {
+/// What the sink has seen.
+pub fn account(topology: &Path) -> Result<Account, Trouble> {
     let path = topology.join(".waldo/bench/here/state/sink.0").join(ACCOUNT);
     let text = std::fs::read(&path).map_err(|error| Trouble::io(format!("read {}", path.display()), error))?;
     Ok(serde_json::from_slice(&text)?)
