@@ -164,6 +164,9 @@ pub enum Speaks {
     Ack,
     /// Plain lines in and out.
     Lines,
+    /// No program: waldo itself hands records on to an endpoint outside, as three frames; its
+    /// wiring says where. `argv` is empty.
+    Egress,
 }
 
 /// When a process is started again.
@@ -199,6 +202,13 @@ pub struct Stop {
     pub signal: String,
     /// How long it may take before it is killed. Milliseconds.
     pub grace: u64,
+}
+
+impl StageProgram {
+    /// Whether waldo itself is what runs.
+    pub fn is_own(&self) -> bool {
+        self.speaks == Speaks::Egress
+    }
 }
 
 impl ProcessPlan {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use waldo_sdk::{
     guide::Endpoints,
-    wiring::{Carried, Consumer, Doors, Input, LoopStep, Output, Receiver, Wiring, loop_id},
+    wiring::{Carried, Consumer, Doors, Egress, Input, LoopStep, Output, Receiver, Wiring, loop_id},
 };
 
 use crate::{
     check::Whole,
     place::{portals::Carrier, ports},
+    plan::Speaks,
     topology::Stage,
 };
 
@@ -35,7 +36,12 @@ pub fn stage(whole: &Whole<'_>, server: &str, name: &str, stage: &Stage, instanc
             consumers: if flow.is_keyed() { Vec::new() } else { consumers(whole, server, &output.value) },
         })
     });
-    Wiring { stage: name.to_owned(), instance, inputs, outputs: outputs.collect(), portal: None }
+    let egress = stage.inputs.first().filter(|_| stage.speaks.value == Speaks::Egress).and_then(|input| {
+        let to = whole.topology.flows.get(&input.flow.value)?.to.as_ref()?;
+        let endpoint = to.endpoint.value.clone();
+        Some(if to.binds { Egress::Bind(endpoint) } else { Egress::Connect(endpoint) })
+    });
+    Wiring { stage: name.to_owned(), instance, inputs, outputs: outputs.collect(), portal: None, egress }
 }
 
 /// The wiring of a portal on a server.

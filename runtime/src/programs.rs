@@ -53,6 +53,9 @@ impl Programs {
         for (server, plan) in &plan.servers {
             for process in &plan.processes {
                 let Program::Stage(program) = &process.program else { continue };
+                if program.is_own() {
+                    continue;
+                }
                 if let Some(digest) = files.digest_of(program) {
                     digests.entry(server.clone()).or_default().insert(process.name.clone(), digest);
                 }

@@ -95,7 +95,7 @@ fn receivers(share: u64, processes: &[&str]) -> Vec<Receiver> {
 
 fn stage(name: &str, inputs: &[(&str, &str)], outputs: Vec<Output>) -> Wiring {
     let inputs = inputs.iter().map(|&(flow, from)| Input { flow: flow.into(), from: vec![from.into()] }).collect();
-    Wiring { stage: name.into(), instance: 0, inputs, outputs, portal: None }
+    Wiring { stage: name.into(), instance: 0, inputs, outputs, portal: None, egress: None }
 }
 
 struct Portal {

@@ -180,6 +180,9 @@ impl<'t> Whole<'t> {
         let graph = Graph::of(topology, &placement);
         let mut doors: HashMap<(String, String), (Option<u32>, Option<u32>)> = HashMap::new();
         for binding in &bindings {
+            if binding.door == Door::Egress {
+                continue;
+            }
             let (port, link) = doors.entry((binding.server.clone(), binding.portal.clone())).or_default();
             *if binding.door == Door::Port { port } else { link } = Some(binding.port);
         }

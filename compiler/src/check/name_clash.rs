@@ -6,7 +6,7 @@ use super::Rule;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
     place::portals::Carriers,
-    source::Located,
+    source::{Located, Place},
     topology::Topology,
 };
 
@@ -16,7 +16,7 @@ pub(crate) static RULE: Rule = Rule {
     title: "one name for two things, or one thing named twice",
     explanation: "\
 A label that is also a server's name would make `on: [name]` mean two things. A stage and a portal of one name would be
-told apart nowhere in `status`, `logs` or the run directory. A flow that stands twice in `in`, `out`, a loop or a portal
+told apart nowhere in `status`, `logs` or the run directory. A flow `x` that leaves by `to` has a stage `x-out`. A flow that stands twice in `in`, `out`, a loop or a portal
 would be received or sent twice.
 
   wrong   servers: {s1: {address: 10.0.0.1, labels: [s2]}, s2: {address: 10.0.0.2}}
@@ -63,6 +63,14 @@ pub(super) fn check(topology: &Topology, diagnostics: &mut Diagnostics) {
     for (name, portal) in &topology.portals {
         once(portal.flows.as_deref().unwrap_or_default(), &format!("`flows` of portal `{name}`"), diagnostics);
     }
+}
+
+/// The stage by which a flow leaves has a name that another stage has.
+pub(crate) fn egress(name: &str, flow: &str, stage: Place, to: Place) -> Diagnostic {
+    Diagnostic::new(&RULE, stage, format!("`{name}` is what hands on the records of flow `{flow}`, and also a stage"))
+        .label("stage")
+        .also(to, "needs this name for itself")
+        .help("rename the stage")
 }
 
 fn once(names: &[Located<String>], what: &str, diagnostics: &mut Diagnostics) {

@@ -9,7 +9,7 @@ pub(crate) static RULE: Rule = Rule {
     title: "a flow that nobody receives",
     explanation: "\
 Every flow has a consumer: a stage that names it in `in`. Records of a flow without one would pile up in front of
-nobody. Add it to a stage's `in`, or remove the flow and the `out` that names it.
+nobody. Add it to a stage's `in`, say with `to` where it leaves the topology, or remove the flow and the `out` that names it.
 
   wrong   stages: {parse: {run: ./parse, in: [call], out: [debug]}}           # nobody reads it
   right   stages: {parse: {run: ./parse, in: [call], out: [debug]},

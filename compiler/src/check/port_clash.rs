@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Rule, Whole};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
-    place::ports::Binding,
+    place::ports::{Binding, Door},
     workspace::Placed,
 };
 
@@ -17,7 +17,8 @@ pub(crate) static RULE: Rule = Rule {
 Each portal on each server needs a port of its own, also when several servers share a machine, and across the namespaces
 of a topology, as they may run at the same time. Leave `port` out and waldo takes ports from the namespace's base; give
 each namespace that shares a machine with another a base of its own (`ports: 8000`): with it, written ports are replaced
-too.
+too. Where a flow leaves by `to: {bind: …}`, its port is bound on each server that it leaves from, and is what is written in every
+namespace: one that shares a machine changes it.
 
   wrong   portals: {intake: {flows: [call], port: 7001}, relay: {flows: [hit], port: 7001}}
   right   portals: {intake: {flows: [call], port: 7001}, relay: {flows: [hit]}}",
@@ -36,6 +37,10 @@ pub(super) fn check(whole: &Whole<'_>, diagnostics: &mut Diagnostics) {
         .label("the same port for both");
         if let Some(first) = other.written.filter(|first| *first != place) {
             diagnostic = diagnostic.label("the same port again").also(first, "first here");
+        }
+        if binding.door == Door::Egress && other.door == Door::Egress {
+            diagnostics.push(diagnostic.help("write another port, or say on which server the flow leaves: `on: [s1]`"));
+            continue;
         }
         diagnostics.push(diagnostic.help(
             "leave the port out and waldo chooses, write another one, or give the namespace ports of its own: `ports: 17000`",
@@ -95,5 +100,8 @@ pub(super) fn both(one: &Binding, other: &Binding) -> String {
 }
 
 fn words(binding: &Binding) -> String {
+    if binding.door == Door::Egress {
+        return format!("`{}` of server `{}`", binding.portal, binding.server);
+    }
     format!("portal `{}` of server `{}`", binding.portal, binding.server)
 }

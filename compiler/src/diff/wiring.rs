@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use waldo_sdk::wiring::{Carried, Consumer, Doors, KeyRule, LoopStep, Output, Wiring};
+use waldo_sdk::wiring::{Carried, Consumer, Doors, Egress, KeyRule, LoopStep, Output, Wiring};
 
 use super::{
     Because,
@@ -36,8 +36,21 @@ pub(super) fn compare(old: &Wiring, new: &Wiring, reasons: &mut Vec<Because>) {
         (None, Some(_)) => reasons.push(Because::Added("doors".to_owned())),
         (Some(_), None) => reasons.push(Because::Removed("doors".to_owned())),
     }
+    match (&old.egress, &new.egress) {
+        (Some(old), Some(new)) if old != new => reasons.push(Because::changed("to", leads_to(old), leads_to(new))),
+        (None, Some(new)) => reasons.push(Because::Added(format!("to {}", leads_to(new)))),
+        (Some(old), None) => reasons.push(Because::Removed(format!("to {}", leads_to(old)))),
+        _ => {}
+    }
     if reasons.len() == before {
         reasons.push(Because::Reordered("flows and stages"));
+    }
+}
+
+fn leads_to(egress: &Egress) -> String {
+    match egress {
+        Egress::Connect(endpoint) => endpoint.clone(),
+        Egress::Bind(endpoint) => format!("whoever connects to {endpoint}"),
     }
 }
 

@@ -25,6 +25,9 @@ pub fn panel(plan: &Plan, loops: &Loops<'_>, holds: &BTreeSet<&str>) -> Panel {
         } else if plan.servers.len() > 1 {
             lines.push(format!("on {on}"));
         }
+        // Where records leave.
+        let egress = processes_of(plan, stage).find_map(|process| process.wiring.egress.as_ref());
+        lines.extend(egress.map(|egress| format!("to {}", egress.endpoint())));
         let number = panel.node(kind, lines, false);
         panel.nodes[number].is_several = count > 1;
         boxes.insert(stage.as_str(), number);

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     plan::Plan,
     source::{Located, Place},
-    topology::Topology,
+    topology::{Egress, Topology},
 };
 
 /// The first port of a namespace that doesn't say.
@@ -22,19 +22,21 @@ pub const BASE: u16 = 7000;
 /// Where every server of a local namespace is.
 pub const LOOPBACK: &str = "127.0.0.1";
 
-/// One of a portal's two doors.
+/// One of a portal's two doors, or another port that is bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Door {
     /// The portal's `port`: for clients if it takes any, else for links.
     Port,
     /// Its `link`, if it takes clients.
     Link,
+    /// Not a portal's: where a flow leaves.
+    Egress,
 }
 
 /// A port that a portal binds on a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
-    /// The portal.
+    /// The portal, or the stage by which a flow leaves.
     pub portal: String,
     /// The server.
     pub server: String,
@@ -88,11 +90,36 @@ pub fn assign<'t>(
         keeps: live.is_some_and(|live| live.port_base == base),
         taken: BTreeMap::new(),
     };
+    let leaving = egress(topology, placement);
+    for binding in &leaving {
+        ports.taken.entry(address(topology, &binding.server)).or_default().insert(binding.port);
+    }
     let mut doors = doors(topology, placement, carriers, base.is_none());
     ports.give_written(&mut doors);
     ports.keep(&mut doors);
     ports.give_free(&mut doors);
-    doors.into_iter().map(Wanted::bound).collect()
+    doors.into_iter().map(Wanted::bound).chain(leaving).collect()
+}
+
+/// The ports that are bound where flows leave, as they are written.
+fn egress(topology: &Topology, placement: &Placement) -> Vec<Binding> {
+    let flows = topology.flows.iter().filter_map(|(flow, declared)| {
+        let egress = declared.to.as_ref()?;
+        Some((Egress::stage(flow), egress.endpoint.place, egress.port()?))
+    });
+    let on_servers = flows.flat_map(|(stage, place, port)| {
+        let servers = placement.used_servers().filter(|server| placement.runs(&stage, server)).cloned();
+        let binding = |server: String| Binding {
+            portal: stage.clone(),
+            address: address(topology, &server).to_owned(),
+            server,
+            door: Door::Egress,
+            port,
+            written: Some(place),
+        };
+        servers.map(binding).collect::<Vec<_>>()
+    });
+    on_servers.collect()
 }
 
 /// A door that wants a port.

@@ -153,6 +153,15 @@ pub static FLOW: &[Field] = &[
     ),
     field("from", Word(&["clients"]), "`clients`: records may also come from outside."),
     field("max_record", Size, "Records with a longer key and payload together are refused. Default 1MiB."),
+    field("to", Fields(TO), "Where the flow leaves the topology: its records are pushed there, as three frames."),
+];
+
+/// The fields of a flow's `to`.
+pub static TO: &[Field] = &[
+    field("connect", Text, "The endpoint that a PULL socket is bound to: tcp://HOST:PORT."),
+    field("bind", Text, "The endpoint to bind, for PULL sockets that connect: tcp://ADDRESS:PORT, or tcp://*:PORT."),
+    field("on", Texts, "The servers, or labels of servers, that it leaves from. Default: every server."),
+    field("queue", Count(1, 1 << 32), "How many records wait at most before those who send do. Default 1000."),
 ];
 
 /// The fields of a flow's `key`.

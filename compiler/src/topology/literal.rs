@@ -48,6 +48,34 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
+/// An endpoint to connect to.
+pub fn endpoint_to_connect(text: &str) -> Result<String, &'static str> {
+    match endpoint(text) {
+        Some((host, _)) if host != "*" => Ok(text.to_owned()),
+        _ => Err("where a PULL socket is bound, such as `tcp://10.0.0.9:9000`"),
+    }
+}
+
+/// An endpoint to bind.
+pub fn endpoint_to_bind(text: &str) -> Result<String, &'static str> {
+    match endpoint(text) {
+        Some((host, _)) if host == "*" || host.parse::<std::net::IpAddr>().is_ok() => Ok(text.to_owned()),
+        _ => Err("an address of this server and a port, such as `tcp://10.0.0.1:9000` or `tcp://*:9000`"),
+    }
+}
+
+/// The host, without brackets, and the port of `tcp://HOST:PORT`.
+fn endpoint(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.strip_prefix("tcp://")?.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|&port| port > 0)?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').filter(|host| host.contains(':'))?,
+        None => host,
+    };
+    let is_host = !host.is_empty() && host.chars().all(|one| one.is_ascii_alphanumeric() || ".:-_*".contains(one));
+    is_host.then_some((host, port))
+}
+
 /// A signal's name without `SIG`.
 pub fn signal(text: &str) -> Result<String, &'static str> {
     let name = text.strip_prefix("SIG").unwrap_or(text);

@@ -102,6 +102,36 @@ pub struct Flow {
     pub from_clients: Option<Place>,
     /// Records with a longer key and payload together are refused. Bytes.
     pub max_record: u64,
+    /// Where it leaves the topology.
+    pub to: Option<Egress>,
+}
+
+/// How a flow leaves the topology: by a process of waldo's own, which is a consumer as stages are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Egress {
+    /// Where it is said.
+    pub place: Place,
+    /// Whether it binds the endpoint, rather than connecting to it.
+    pub binds: bool,
+    /// `tcp://HOST:PORT`.
+    pub endpoint: Located<String>,
+    /// The servers or labels that it leaves from; `None` for all.
+    pub on: Option<Located<Vec<Located<String>>>>,
+    /// How many records wait for it at most.
+    pub queue: u64,
+}
+
+impl Egress {
+    /// The name of the stage that hands a flow's records on.
+    pub fn stage(flow: &str) -> String {
+        format!("{flow}-out")
+    }
+
+    /// The port that it binds, if it does.
+    pub fn port(&self) -> Option<u32> {
+        let port = self.endpoint.value.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        port.filter(|_| self.binds)
+    }
 }
 
 /// A guide as written.

@@ -1,4 +1,4 @@
-//! The bridge: lets a program without the SDK be a stage, over its stdin and stdout.
+//! The bridge: lets a program without the SDK be a stage, over its stdin and stdout; and strangers receive, over ZeroMQ.
 //!
 //! The bridge is the stage's process; the program is its child, in the same process group. If the program ends on its own,
 //! so does the bridge, with the same status: to the launcher they are one. Only an `ack` program that exits with status
@@ -7,6 +7,7 @@
 //! The bridge is who gets the stage's stop signal, whichever it is; to the program the end of its input says so.
 
 mod ack;
+mod egress;
 mod inside;
 mod lines;
 mod refused;
@@ -30,6 +31,7 @@ pub fn run() -> Result<i32> {
     let stage = Stage::open_stopped_by(&STOP_SIGNALS)?;
     match program.speaks {
         Speaks::Lines => lines::run(stage, &program),
+        Speaks::Egress => egress::run(stage),
         Speaks::Ack | Speaks::Sdk => ack::run(stage, &program),
     }
 }

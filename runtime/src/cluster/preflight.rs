@@ -7,7 +7,7 @@ use std::{
 };
 
 use waldo_compiler::plan::{Plan, ProcessPlan, Program};
-use waldo_sdk::wiring::Place;
+use waldo_sdk::wiring::{Egress, Place, Wiring};
 
 use super::neighbours;
 use crate::{
@@ -140,6 +140,9 @@ pub fn check(plan: &Plan, paths: &Paths) -> Result<(), Unfit> {
 /// The first thing that is wrong.
 pub fn check_program(process: &ProcessPlan, root: &Path) -> Result<(), Unfit> {
     let Program::Stage(program) = &process.program else { return Ok(()) };
+    if program.is_own() {
+        return Ok(());
+    }
     let stage = || process.wiring.stage.clone();
     let path = program.env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"));
     let name = program.argv.first().map_or("", String::as_str);
@@ -157,9 +160,9 @@ pub fn check_program(process: &ProcessPlan, root: &Path) -> Result<(), Unfit> {
 pub fn check_new_ports(live: &Plan, next: &Plan, server: &str) -> Result<(), Unfit> {
     let doors = |plan: &Plan| {
         let processes = plan.servers.get(server).into_iter().flat_map(|server| server.processes.clone());
-        let doors = processes.filter_map(|process| Some((process.name, process.wiring.portal?)));
-        let endpoints = doors.flat_map(|(portal, doors)| {
-            [Some(doors.links), doors.clients].into_iter().flatten().map(move |endpoint| (portal.clone(), endpoint))
+        let endpoints = processes.flat_map(|process| {
+            let endpoints = bound_by(&process.wiring).map(str::to_owned).collect::<Vec<_>>();
+            endpoints.into_iter().map(move |endpoint| (process.name.clone(), endpoint))
         });
         endpoints.collect::<Vec<_>>()
     };
@@ -174,6 +177,16 @@ pub fn check_new_ports(live: &Plan, next: &Plan, server: &str) -> Result<(), Unf
     Ok(())
 }
 
+/// The endpoints that a process binds.
+fn bound_by(wiring: &Wiring) -> impl Iterator<Item = &str> {
+    let doors = wiring.portal.iter().flat_map(|doors| [Some(doors.links.as_str()), doors.clients.as_deref()]);
+    let egress = wiring.egress.iter().map(|egress| match egress {
+        Egress::Bind(endpoint) => Some(endpoint.as_str()),
+        Egress::Connect(_) => None,
+    });
+    doors.chain(egress).flatten()
+}
+
 /// Where a portal that is told to bind this endpoint listens.
 fn address_of(endpoint: &str) -> String {
     endpoint.trim_start_matches("tcp://").replacen("*:", "0.0.0.0:", 1)
@@ -184,19 +197,12 @@ fn address_of(endpoint: &str) -> String {
 /// # Errors
 /// The first one that isn't.
 pub fn check_ports(plan: &Plan, run_root: &Path) -> Result<(), Unfit> {
-    for (server, portals) in &plan.guide.portals {
-        for (portal, endpoints) in portals {
-            let doors = plan.servers.get(server).and_then(|server| {
-                let process = server.processes.iter().find(|process| process.name == *portal)?;
-                process.wiring.portal.as_ref()
-            });
-            let bound = doors.map_or((Some(&endpoints.links), endpoints.clients.as_ref()), |doors| {
-                (Some(&doors.links), doors.clients.as_ref())
-            });
-            for endpoint in [bound.0, bound.1].into_iter().flatten() {
+    for (server, of_server) in &plan.servers {
+        for process in &of_server.processes {
+            for endpoint in bound_by(&process.wiring) {
                 let address = address_of(endpoint);
                 let Err(why) = can_bind(&address) else { continue };
-                let (server, portal) = (server.clone(), portal.clone());
+                let (server, portal) = (server.clone(), process.name.clone());
                 let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
                 let other = port
                     .filter(|_| why.kind() == std::io::ErrorKind::AddrInUse)

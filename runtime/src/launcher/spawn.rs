@@ -104,7 +104,7 @@ impl Spawner {
             cwd: Some(PathBuf::from(placed.cwd)),
             argv: match placed.speaks {
                 Speaks::Sdk => placed.argv.into_iter().map(OsString::from).collect(),
-                Speaks::Ack | Speaks::Lines => itself("__bridge"),
+                Speaks::Ack | Speaks::Lines | Speaks::Egress => itself("__bridge"),
             },
         })
     }

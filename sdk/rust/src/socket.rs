@@ -8,10 +8,17 @@ use std::os::unix::fs::PermissionsExt;
 
 use zmq::{Context, DEALER, PULL, PUSH, ROUTER, Socket, SocketType};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    wiring::Egress,
+};
 
 /// How long a closed socket may go on sending. Milliseconds.
 const LINGER: i32 = 2_000;
+/// The same where records leave the topology. Milliseconds.
+pub const EGRESS_LINGER: i32 = 20_000;
+/// How many records are queued for a peer outside.
+const EGRESS_QUEUE: i32 = 1_000;
 
 fn socket(context: &Context, kind: SocketType, name: &str) -> Result<Socket> {
     let socket = context.socket(kind).map_err(Error::zmq(format!("make a socket for {name}")))?;
@@ -71,6 +78,24 @@ pub fn portal_links(context: &Context, endpoint: &str, max_message: i64) -> Resu
     let socket = socket(context, ROUTER, endpoint)?;
     socket.set_maxmsgsize(max_message).map_err(Error::zmq("set the greatest message"))?;
     socket.bind(endpoint).map_err(Error::zmq(format!("bind {endpoint}")))?;
+    Ok(socket)
+}
+
+/// Opens where records leave the topology. Nothing is queued for a peer that isn't there: whoever has records to send keeps
+/// them.
+pub fn egress(context: &Context, egress: &Egress) -> Result<Socket> {
+    let endpoint = egress.endpoint();
+    let socket = context.socket(PUSH).map_err(Error::zmq(format!("make a socket for {endpoint}")))?;
+    allow_ipv6(&socket, endpoint)?;
+    socket.set_linger(EGRESS_LINGER).map_err(Error::zmq("set linger"))?;
+    socket.set_immediate(true).map_err(Error::zmq("set immediate"))?;
+    socket.set_sndhwm(EGRESS_QUEUE).map_err(Error::zmq("set high-water mark"))?;
+    socket.set_reconnect_ivl(10).map_err(Error::zmq("set reconnect interval"))?;
+    socket.set_reconnect_ivl_max(500).map_err(Error::zmq("set reconnect interval"))?;
+    match egress {
+        Egress::Connect(_) => socket.connect(endpoint).map_err(Error::zmq(format!("connect {endpoint}")))?,
+        Egress::Bind(_) => socket.bind(endpoint).map_err(Error::zmq(format!("bind {endpoint}")))?,
+    }
     Ok(socket)
 }
 

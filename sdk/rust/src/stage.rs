@@ -257,6 +257,13 @@ impl Stage {
         Ok(())
     }
 
+    /// Lives by what the process has adopted, for a stage that asks for no record for a while.
+    pub fn follow_wiring(&mut self) {
+        if self.shared.revision() != self.revision {
+            self.follow();
+        }
+    }
+
     /// Counts the record in hand as done now, without asking for the next.
     pub fn done(&mut self) {
         if let Some(inbox) = &mut self.inbox {

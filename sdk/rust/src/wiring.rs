@@ -62,6 +62,28 @@ pub struct Wiring {
     /// The doors, for a portal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub portal: Option<Doors>,
+    /// Where records leave the topology, for a process that hands them on to strangers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
+}
+
+/// Where records leave the topology, as three frames.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Egress {
+    /// To whoever is bound there: `tcp://host:port`.
+    Connect(String),
+    /// To whoever connects.
+    Bind(String),
+}
+
+impl Egress {
+    /// The endpoint.
+    pub fn endpoint(&self) -> &str {
+        match self {
+            Self::Connect(endpoint) | Self::Bind(endpoint) => endpoint,
+        }
+    }
 }
 
 /// One flow that arrives in a process's inbox.

@@ -33,6 +33,7 @@ impl Reader<'_> {
             max_record: self
                 .near(fields.get("max_record"), record_size, near::size)
                 .map_or(MAX_RECORD, |size| size.value),
+            to: fields.get("to").and_then(|(node, what)| self.egress(node, what)),
         })
     }
 

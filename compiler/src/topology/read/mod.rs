@@ -1,6 +1,7 @@
 //! Tree → typed topology. Mistakes become diagnostics; what could be read is read, so that all come in one run.
 
 mod cluster;
+mod egress;
 mod fields;
 mod flow;
 mod stage;
@@ -135,6 +136,7 @@ pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diag
         ends: Ends::default(),
         removed: Removed::default(),
     };
+    reader.add_egress(&topology.flows, &mut topology.stages);
     topology.ends = Ends::of(&topology.stages);
     if topology.servers.is_empty() && top.entry("servers").is_none() {
         topology.servers = BTreeMap::from([("here".to_owned(), cluster::here(topology.name.place))]);

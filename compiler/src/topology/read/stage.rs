@@ -19,10 +19,10 @@ use crate::{
     },
 };
 
-const READY_TIMEOUT: u64 = 10_000;
-const QUEUE: u64 = 1000;
+pub(super) const READY_TIMEOUT: u64 = 10_000;
+pub(super) const QUEUE: u64 = 1000;
 const MOST_INSTANCES: u64 = 10_000;
-const LONGEST_QUEUE: u64 = 1 << 32;
+pub(super) const LONGEST_QUEUE: u64 = 1 << 32;
 const SPREADS: [(&str, Spread); 3] = [("any", Spread::Any), ("key", Spread::Key), ("all", Spread::All)];
 const POLICIES: [(&str, RestartPolicy); 3] =
     [("always", RestartPolicy::Always), ("on-failure", RestartPolicy::OnFailure), ("never", RestartPolicy::Never)];
@@ -115,7 +115,7 @@ impl Reader<'_> {
         Some(Input { flow, spread })
     }
 
-    fn on(&mut self, fields: &Fields<'_>) -> Option<Located<Vec<Located<String>>>> {
+    pub(super) fn on(&mut self, fields: &Fields<'_>) -> Option<Located<Vec<Located<String>>>> {
         let (node, what) = fields.get("on")?;
         if let Shape::Scalar(word) = &node.shape
             && WORDS_FOR_ALL.contains(&word.to_lowercase().as_str())
