@@ -4,8 +4,10 @@ pub mod band;
 pub mod cost;
 pub mod movement;
 pub mod owners;
+pub mod rebalance;
 pub mod slots;
 pub mod transport;
+pub mod weights;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,5 +1,6 @@
 //! A topology's text: its files, places in them, and what a value may ask of the environment.
 
+pub mod edit;
 pub mod environment;
 pub mod files;
 pub mod node;

@@ -42,6 +42,18 @@ impl Recorded {
         (sources, recorder.recorded.into_inner())
     }
 
+    /// The same with another text in the file of this name.
+    #[must_use]
+    pub fn with_text(mut self, name: &str, text: &str) -> Self {
+        for file in self.given.iter_mut().filter(|file| file.name == name) {
+            text.clone_into(&mut file.text);
+        }
+        if let Some(included) = self.files.get_mut(name) {
+            text.clone_into(included);
+        }
+        self
+    }
+
     /// The same files once more, and after them others, which are merged into them.
     pub fn again(&self, later: impl IntoIterator<Item = Source>) -> Sources {
         let given = self.given.iter().map(|file| Source::new(file.name.clone(), &file.text));

@@ -1,5 +1,7 @@
 //! Literals: durations, sizes, signals, weights. Each function says in words what it expected.
 
+use std::fmt;
+
 /// A server's weight in millionths: decimals, without a float's surprises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Weight(pub u64);
@@ -7,6 +9,14 @@ pub struct Weight(pub u64);
 impl Weight {
     /// The weight of a server that states none.
     pub const ONE: Self = Self(1_000_000);
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, fraction) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        let text = format!("{whole}.{fraction:06}");
+        formatter.pad(text.trim_end_matches('0').trim_end_matches('.'))
+    }
 }
 
 /// The signals that can ask a program to stop, without `SIG`.
@@ -118,6 +128,16 @@ mod tests {
         );
         assert_eq!(["TERM", "SIGTERM"].map(signal), [Ok("TERM".to_owned()), Ok("TERM".to_owned())]);
         assert_eq!(["0", "1", "0.5", "2.000001"].map(millionths), [Ok(0), Ok(1_000_000), Ok(500_000), Ok(2_000_001)]);
+    }
+
+    #[test]
+    fn a_weight_is_written_as_it_can_be_read() {
+        for (millionths, written) in
+            [(0, "0"), (1, "0.000001"), (500_000, "0.5"), (1_000_000, "1"), (12_340_000, "12.34")]
+        {
+            assert_eq!(Weight(millionths).to_string(), written);
+            assert_eq!(super::millionths(written), Ok(millionths));
+        }
     }
 
     #[test]
