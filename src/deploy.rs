@@ -132,7 +132,7 @@ pub fn change_over(command: &'static str, old: &Side, new: &Side, manner: &Manne
     if manner.dry_run {
         return change.rehearse(&diff, manner);
     }
-    if !manner.yes && !is_wanted()? {
+    if !manner.yes && !is_wanted("Roll this out?", "whether to roll this out")? {
         return Err(Failure::new("not rolled out").exit(Exit::Cancelled));
     }
     change.roll_out(&diff, manner)
@@ -244,15 +244,16 @@ pub fn summary(diff: &Diff<'_>) -> Vec<String> {
     processes.chain(flows).chain(portals).collect()
 }
 
-fn is_wanted() -> Result<bool, Failure> {
+/// Asks on a terminal. `what` is what is asked, for who can't be.
+pub fn is_wanted(question: &str, what: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::new("there is nobody to ask whether to roll this out")
+        return Err(Failure::new(format!("there is nobody to ask {what}"))
             .hint("say --yes, or --dry-run to only look")
             .exit(Exit::Usage));
     }
     let mut stderr = std::io::stderr();
     // Without a terminal to ask on, the answer is no.
-    let _ = write!(stderr, "\nRoll this out? [y/N] ").and_then(|()| stderr.flush());
+    let _ = write!(stderr, "\n{question} [y/N] ").and_then(|()| stderr.flush());
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))

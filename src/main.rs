@@ -19,6 +19,7 @@ mod located;
 mod logs;
 mod numbers;
 mod pause;
+mod rebalance;
 mod rejects;
 mod resume;
 mod rollback;
@@ -69,6 +70,8 @@ enum Command {
     History(history::Arguments),
     /// Take a server out of action, or back
     Drain(drain::Arguments),
+    /// Propose weights for the servers by what their portals have measured, and write them into the topology
+    Rebalance(rebalance::Arguments),
     /// End everything that runs in a namespace, also what was left behind
     Down(down::Arguments),
     /// Show what runs in a namespace, and how it is
@@ -110,6 +113,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Rollback(arguments) => rollback::run(arguments),
         Command::History(arguments) => history::run(arguments),
         Command::Drain(arguments) => drain::run(arguments),
+        Command::Rebalance(arguments) => rebalance::run(arguments),
         Command::Down(arguments) => down::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Pause(arguments) => pause::pause(arguments),

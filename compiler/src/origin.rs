@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Choice, Compiled, PortChoice, Refusal, compile_onto, outline,
+    Choice, Compiled, PortChoice, Refusal, compile_onto,
+    guide::weights::{self, Rewritten},
+    outline,
     plan::Plan,
     source::{Recorded, Source, Sources},
+    topology::literal::Weight,
 };
 
 /// A topology as it was read, the namespace that was chosen, and what was changed in it since.
@@ -78,6 +81,38 @@ impl Origin {
         self
     }
 
+    /// The weights that the files give to servers.
+    ///
+    /// # Errors
+    /// As [`weights::written`].
+    pub fn weights(&self) -> Result<BTreeMap<String, Weight>, Refusal> {
+        weights::written(&self.sources(), self.choice())
+    }
+
+    /// The files with these weights in them, where that can be done by changing plain values.
+    pub fn rewrite(&self, weights: &BTreeMap<String, Weight>) -> Option<Rewritten> {
+        weights::rewrite(&self.topology, self.choice(), weights)
+    }
+
+    /// What says in a topology's file that servers have these weights.
+    pub fn weights_as_written(&self, weights: &BTreeMap<String, Weight>) -> String {
+        weights::as_written(&self.sources(), self.choice(), weights)
+    }
+
+    /// The same, read from these files in place of its own.
+    #[must_use]
+    pub fn reading(self, topology: Recorded) -> Self {
+        Self { topology, ..self }
+    }
+
+    fn choice(&self) -> Choice<'_> {
+        match &self.namespace {
+            Chosen::Only => Choice::Only,
+            Chosen::Named(name) => Choice::Named(name),
+            Chosen::Local(name) => Choice::Local(name),
+        }
+    }
+
     /// The states that were set.
     pub fn states(&self) -> &BTreeMap<String, State> {
         &self.states
@@ -115,12 +150,7 @@ impl Origin {
     /// # Errors
     /// As [`compile_onto`]; places are in [`Origin::sources`].
     pub fn compile(&self, sources: &Sources, live: Option<&Plan>) -> Result<Compiled, Refusal> {
-        let choice = match &self.namespace {
-            Chosen::Only => Choice::Only,
-            Chosen::Named(name) => Choice::Named(name),
-            Chosen::Local(name) => Choice::Local(name),
-        };
-        compile_onto(sources, choice, PortChoice { base: self.ports, live })
+        compile_onto(sources, self.choice(), PortChoice { base: self.ports, live })
     }
 }
 

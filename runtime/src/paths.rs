@@ -6,7 +6,7 @@
 //!     <server>/
 //!         launcher.lock  launcher.sock  processes.sock  launcher.json  plan-<generation>.json  guide.json
 //!         guide-<generation>.json
-//!         <process>/{in, page, wiring.json, identity.json}
+//!         <process>/{in, page, rates, wiring.json, identity.json}
 //! <root>/.waldo/                          beside the topology, and stays
 //!     build/<namespace>/                  what was compiled
 //!     <namespace>/live.json          the plan that is live, or was last
@@ -304,6 +304,11 @@ impl ServerPaths {
     /// The counters page of a process.
     pub fn page(&self, process: &str) -> PathBuf {
         self.process(process).join("page")
+    }
+
+    /// What a portal has measured.
+    pub fn rates(&self, portal: &str) -> PathBuf {
+        self.process(portal).join(crate::rates::page::FILE)
     }
 
     /// The inbox of a process.

@@ -5,6 +5,7 @@
 //! one to the other meanwhile.
 
 pub mod page;
+pub mod read;
 
 use std::time::Duration;
 

@@ -2,10 +2,12 @@
 //!
 //! | mode | what it does |
 //! | --- | --- |
-//! | `source BOOKS FLOW [rate=N] [keys=N] [laps=N] [until=N]` | sends numbered records, `rate` a second, for ever or up to number `until` |
+//! | `source BOOKS FLOW [rate=N] [keys=N] [laps=N] [until=N] [zipf=N]` | sends numbered records, `rate` a second, for ever or up to number `until`; with `zipf` the n-th key 1 / n^(zipf / 100) times as often as the first |
 //! | `pass BOOKS FLOW[:N]… [delay=MICROSECONDS]` | sends each record on to every flow; with `:N` each one whose number N divides |
 //! | `loop BOOKS ROUND NEXT [delay=MICROSECONDS]` | sends a record round as often as it has to go, then on |
 //! | `keep BOOKS [delay=MICROSECONDS]` | only writes down what it receives, as all but the source do |
+//!
+//! With `delay.SERVER=MICROSECONDS` a record takes that long on one server.
 //!
 //! What receives writes into the book of its stage's name, or of another one: `book=NAME`. With `hangs=1` it
 //! doesn't come to an end with a record as long as there is a file `hang` among the books.

@@ -40,8 +40,8 @@ impl Output {
 /// Handles records until it is asked to stop.
 pub fn run(call: &Call) -> Result<(), Box<dyn Error>> {
     let (hangs, hang) = (call.setting("hangs", 0) != 0, call.books.join("hang"));
-    let delay = Duration::from_micros(call.setting("delay", 0));
     let (server, process) = own_name()?;
+    let delay = Duration::from_micros(call.setting(&format!("delay.{server}"), call.setting("delay", 0)));
     let me = format!("{server}/{process}#{}", std::env::var("WALDO_INCARNATION")?);
     let stage = std::env::var("WALDO_STAGE")?;
     let mut seen = Seen::open(call, call.book.as_ref().unwrap_or(&stage))?;

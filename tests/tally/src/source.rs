@@ -23,6 +23,7 @@ const CATCH_UP: Duration = Duration::from_millis(20);
 pub fn run(call: &Call) -> Result<(), Box<dyn Error>> {
     let [flow] = &call.flows[..] else { return Err("a source sends one flow".into()) };
     let (rate, keys) = (call.setting("rate", 1_000).max(1), call.setting("keys", 64));
+    let zipf = (call.setting("zipf", 0) > 0).then(|| Zipf::new(keys, call.setting("zipf", 0) as f64 / 100.0));
     let (laps, until) = (call.setting("laps", 3), call.setting("until", u64::MAX));
     let pause = call.books.join("pause");
     let (server, process) = own_name()?;
@@ -47,7 +48,7 @@ pub fn run(call: &Call) -> Result<(), Box<dyn Error>> {
                 break;
             }
             let number = account.begin()?;
-            let key = keys_of(number, keys);
+            let key = zipf.as_ref().map_or_else(|| keys_of(number, keys), |zipf| zipf.key_of(number));
             let laps = laps_of(number, laps);
             sent += 1;
             let record = Record { key: &key, source: &name, number, lap: 0, laps, sender: &sender, nth: sent };
@@ -63,6 +64,33 @@ pub fn run(call: &Call) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(stage.finish()?)
+}
+
+/// Keys that come as in Zipf's law: the n-th of them 1 / n^exponent times as often as the first.
+struct Zipf {
+    /// Which part of all records the keys up to each have.
+    up_to: Vec<f64>,
+}
+
+impl Zipf {
+    fn new(keys: u64, exponent: f64) -> Self {
+        let mut sum = 0.0;
+        let mut up_to: Vec<f64> = (1..=keys.max(1))
+            .map(|key| {
+                sum += (key as f64).powf(-exponent);
+                sum
+            })
+            .collect();
+        up_to.iter_mut().for_each(|part| *part /= sum);
+        Self { up_to }
+    }
+
+    /// The key of this number, the same each time; numbers in a row are as good as drawn.
+    fn key_of(&self, number: u64) -> String {
+        // The golden ratio's multiples are spread evenly (Weyl).
+        let drawn = (number as f64 * 0.618_033_988_749_894_9).fract();
+        format!("z{}", self.up_to.partition_point(|&part| part < drawn) + 1)
+    }
 }
 
 /// The name that this source's numbers belong to: kept in its state directory, as long as that is.
