@@ -81,7 +81,9 @@ impl Zipf {
                 sum
             })
             .collect();
-        up_to.iter_mut().for_each(|part| *part /= sum);
+        for part in &mut up_to {
+            *part /= sum;
+        }
         Self { up_to }
     }
 

@@ -116,15 +116,13 @@ impl Search<'_> {
                 let change = (mean / loads[server].max(mean / 1_000.0)).powf(exponent);
                 weights[server] = (weights[server] * change.clamp(1.0 / STRIDE, STRIDE)).max(1_000.0);
             }
-            match self.attempt(&weights) {
-                Some((_, outcome)) => loads = outcome.loads,
+            loads = if let Some((_, outcome)) = self.attempt(&weights) {
+                outcome.loads
+            } else {
                 // Beyond the limits: what is on the way may be within.
-                None => {
-                    let way = weights.clone();
-                    self.on_the_way_to(&way);
-                    loads = self.model.with(&self.written(&weights)).loads;
-                }
-            }
+                self.on_the_way_to(&weights.clone());
+                self.model.with(&self.written(&weights)).loads
+            };
         }
     }
 
