@@ -5,7 +5,6 @@ mod machine;
 use std::{fmt::Write as _, fs::File, io, path::PathBuf, process::Command};
 
 use serde::Serialize;
-use waldo_compiler::plan::Plan;
 use waldo_runtime::ssh::{Connection, Sockets, SshError, at_most};
 
 use self::machine::{Facts, Step, Unfit};
@@ -13,6 +12,7 @@ use crate::{
     compile::{self, Beside},
     exit::{Exit, Failure},
     located::Target,
+    machines::Machine,
 };
 
 /// Which servers, and how.
@@ -36,12 +36,6 @@ pub struct Arguments {
     /// Say as JSON what was done.
     #[arg(long)]
     json: bool,
-}
-
-/// A machine, and the servers of the topology that live on it.
-struct Machine {
-    servers: Vec<String>,
-    target: String,
 }
 
 /// What came of a machine.
@@ -78,7 +72,11 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let names = &arguments.names[usize::from(first.is_some())..];
     let target = Target { topologies: first.into_iter().collect(), namespace: arguments.namespace.clone() };
     let plan = compile::to_compare(&target, None, Beside::Nothing)?.into_plan();
-    let machines = machines(&plan, names)?;
+    if plan.local {
+        return Err(Failure::new(format!("namespace {} is local: its servers are this machine", plan.namespace))
+            .hint("choose another one with -n"));
+    }
+    let machines = Machine::of(&plan, names)?;
     let program = Program::own()?;
     let sockets = Sockets::new().map_err(|error| Failure::new(error.to_string()))?;
     let done = at_most(arguments.parallel.into(), &machines, |machine| {
@@ -97,28 +95,6 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let named: Vec<String> = failed.iter().map(|done| done.servers.join(", ")).collect();
     let failure = Failure::new(format!("not ready: {}", named.join(", ")));
     Err(Failure { hint: first.hint.clone(), ..failure })
-}
-
-/// The machines of these servers, of all servers if none is named. Several servers can share one.
-fn machines(plan: &Plan, names: &[String]) -> Result<Vec<Machine>, Failure> {
-    if plan.local {
-        return Err(Failure::new(format!("namespace {} is local: its servers are this machine", plan.namespace))
-            .hint("choose another one with -n"));
-    }
-    if let Some(unknown) = names.iter().find(|name| !plan.servers.contains_key(*name)) {
-        let known: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
-        return Err(Failure::new(format!("there is no server named {unknown}"))
-            .hint(format!("the servers are {}", known.join(", "))));
-    }
-    let mut machines: Vec<Machine> = Vec::new();
-    for (name, server) in plan.servers.iter().filter(|(name, _)| names.is_empty() || names.contains(name)) {
-        let target = server.ssh.clone().unwrap_or_else(|| server.address.clone());
-        match machines.iter_mut().find(|machine| machine.target == target) {
-            Some(machine) => machine.servers.push(name.clone()),
-            None => machines.push(Machine { servers: vec![name.clone()], target }),
-        }
-    }
-    Ok(machines)
 }
 
 fn make_ready(machine: &Machine, program: &Program, sockets: &Sockets, dry_run: bool) -> Done {

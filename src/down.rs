@@ -1,5 +1,6 @@
 //! `waldo down`: ends everything that runs in a namespace, also what a launcher that was killed left behind.
 
+mod elsewhere;
 mod rollout;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use waldo_runtime::{
 use crate::{
     exit::{Exit, Failure},
     located::{Located, Target},
+    machines,
 };
 
 /// How long a command that leads the namespace may take to see that it was ended.
@@ -34,6 +36,9 @@ pub struct Arguments {
 /// Ends it and says what that was. That nothing ran is no error.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Located { plan, paths } = arguments.target.locate()?;
+    if machines::are_elsewhere(&plan, &paths) {
+        return elsewhere::end(&plan, arguments.now, arguments.json);
+    }
     let leader = lock::holder::<Holder>(&paths.lock()).ok().flatten().flatten();
     // Until the end of this: nobody else begins a rollout either.
     let rollouts = rollout::end(&paths, arguments.now)?;

@@ -1,5 +1,6 @@
 //! The command `waldo`: one file for each subcommand, exit codes in `exit.rs`.
 
+mod agent;
 mod bootstrap;
 mod check;
 mod compile;
@@ -17,6 +18,7 @@ mod init;
 mod launch;
 mod located;
 mod logs;
+mod machines;
 mod numbers;
 mod pause;
 mod rebalance;
@@ -86,6 +88,9 @@ enum Command {
     Logs(logs::Arguments),
     /// Send records from outside, one for each line
     Send(send::Arguments),
+    /// Answer requests of a waldo on another machine, on stdin and stdout (`ssh SERVER waldo agent`)
+    #[command(hide = true)]
+    Agent,
     #[command(name = "__exec", hide = true)]
     Exec(exec::Arguments),
     #[command(name = "__launch", hide = true)]
@@ -121,6 +126,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Rejects(arguments) => rejects::run(arguments),
         Command::Logs(arguments) => logs::run(arguments),
         Command::Send(arguments) => send::run(arguments),
+        Command::Agent => agent::run(),
         Command::Exec(arguments) => exec::run(arguments),
         Command::Launch(arguments) => launch::run(arguments),
         Command::GoOn(arguments) => resume::run(arguments),

@@ -1,5 +1,6 @@
 //! `waldo status`: what runs in a namespace, and how it is.
 
+mod elsewhere;
 mod rollout;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use self::rollout::Rollout;
 use crate::{
     exit::{Exit, Failure},
     located::{Located, Target},
+    machines,
     numbers::grouped,
 };
 
@@ -50,6 +52,9 @@ struct Report<'a> {
 #[derive(Debug, Serialize)]
 struct Server<'a> {
     state: &'a str,
+    /// Why nothing is known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreachable: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<u64>,
     queued: u64,
@@ -91,11 +96,17 @@ struct Edge {
 /// Shows it. That nothing runs is no error.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let Located { plan, paths } = arguments.target.locate()?;
+    let (seen, away) = if machines::are_elsewhere(&plan, &paths) {
+        elsewhere::survey(&plan)?
+    } else {
+        (cluster::survey(&paths), BTreeMap::new())
+    };
     let (launchers, statuses): (Vec<LauncherSeen>, Vec<ServerStatus>) =
-        cluster::survey(&paths).into_iter().map(|seen| (seen.launcher, seen.status)).unzip();
+        seen.into_iter().map(|seen| (seen.launcher, seen.status)).unzip();
     // What was compiled last needn't be what runs.
     let plan = read_plan(&paths.live_plan()).ok().filter(|_| !statuses.is_empty()).unwrap_or(plan);
-    let report = report(&plan, &statuses, &launchers, &paths);
+    let mut report = report(&plan, &statuses, &launchers, &paths);
+    report.without(&away);
     if arguments.json {
         let text = serde_json::to_string(&report).map_err(|error| Failure::new(error.to_string()))?;
         println!("{text}");
@@ -118,8 +129,14 @@ fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus], launchers: &[Launche
         for (name, of_plan) in &plan.servers {
             // A drained server has nothing for a launcher to look after.
             let state = if of_plan.processes.is_empty() { "empty" } else { "no launcher" };
-            let none =
-                || Server { state, generation: None, queued: 0, portals: BTreeMap::new(), processes: BTreeMap::new() };
+            let none = || Server {
+                state,
+                unreachable: None,
+                generation: None,
+                queued: 0,
+                portals: BTreeMap::new(),
+                processes: BTreeMap::new(),
+            };
             servers.entry(name).or_insert_with(none);
         }
     }
@@ -146,6 +163,21 @@ fn report<'a>(plan: &'a Plan, statuses: &'a [ServerStatus], launchers: &[Launche
         state,
         rollout,
         servers,
+    }
+}
+
+impl<'a> Report<'a> {
+    /// The same, where nothing is known of these servers: why.
+    fn without(&mut self, away: &'a BTreeMap<String, String>) {
+        for (name, why) in away {
+            let (portals, processes) = (BTreeMap::new(), BTreeMap::new());
+            let unreachable = Some(why.as_str());
+            let server = Server { state: "unreachable", unreachable, generation: None, queued: 0, portals, processes };
+            self.servers.insert(name, server);
+        }
+        if !away.is_empty() {
+            self.state = if away.len() == self.servers.len() { "unreachable" } else { "partly unreachable" };
+        }
     }
 }
 
@@ -194,6 +226,7 @@ fn server<'a>(plan: &'a Plan, status: &'a ServerStatus) -> Server<'a> {
             Stand::Flowing if status.rollout.is_some() => "rolling out",
             stand => paused(stand, status.processes.iter()).unwrap_or(word(stand)),
         },
+        unreachable: None,
         generation: Some(status.generation),
         queued: ledger::queued(status),
         portals: status
@@ -270,6 +303,9 @@ fn print(report: &Report) {
     println!("{}/{}: {}{plan}", report.topology, report.namespace, report.state);
     for line in report.rollout.iter().flat_map(Rollout::lines) {
         println!("{line}");
+    }
+    for (name, why) in report.servers.iter().filter_map(|(name, server)| Some((name, server.unreachable?))) {
+        println!("{name}: {why}");
     }
     for (name, server) in report.servers.iter().filter(|(_, server)| server.state.contains("launcher")) {
         println!("{name}: {}", server.state);

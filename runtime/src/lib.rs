@@ -1,5 +1,6 @@
 //! From a plan to running processes: launcher, portal, spool, idle proof.
 
+pub mod agent;
 pub mod bridge;
 pub mod cluster;
 pub mod control;

@@ -126,6 +126,12 @@ impl Paths {
         }
     }
 
+    /// The places of a namespace on a server of its own, as units have them.
+    pub fn installed(topology: &str, namespace: &str) -> Self {
+        let below = |directory: &str| Path::new(directory).join(topology).join(namespace);
+        Self::new(Path::new("/run/waldo"), &below("/opt/waldo"), topology, namespace).keeping(&below("/var/lib/waldo"))
+    }
+
     /// The same, with what stays in another directory.
     #[must_use]
     pub fn keeping(self, kept: &Path) -> Self {

@@ -79,6 +79,12 @@ impl Sockets {
     pub fn new() -> Result<Self, SshError> {
         Ok(Self(tempfile::Builder::new().prefix("waldo-ssh-").tempdir()?))
     }
+
+    /// Removes them, though connections may still be under way. These end with this process.
+    pub fn remove(&self) {
+        // What isn't there needs no removing.
+        let _ = std::fs::remove_dir_all(self.0.path());
+    }
 }
 
 /// A connection to a machine, for as long as this lives.
@@ -157,6 +163,14 @@ impl Connection {
         }
     }
 
+    /// Starts a POSIX shell script there that goes on, with its stdin and stdout in hand.
+    ///
+    /// # Errors
+    /// If `ssh` can't be started.
+    pub fn start(&self, script: &str) -> Result<Child, SshError> {
+        Ok(self.command(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+    }
+
     fn command(&self, script: &str) -> Command {
         let mut command = Command::new("ssh");
         command.args(["-T", "-o", "BatchMode=yes", "-o", "ControlMaster=no"]);
@@ -198,7 +212,8 @@ fn at<'c>(command: &'c mut Command, socket: &Path, target: &str) -> &'c mut Comm
     command.arg("-o").arg(path).arg("--").arg(target)
 }
 
-fn last_line(said: &[u8]) -> String {
+/// The last line that isn't empty.
+pub fn last_line(said: &[u8]) -> String {
     let said = String::from_utf8_lossy(said);
     said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }

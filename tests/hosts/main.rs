@@ -2,6 +2,7 @@
 //! `scripts/setup` installs; without them every test here says that it was skipped.
 
 mod bootstrap;
+mod elsewhere;
 mod fleet;
 mod machines;
 mod units;

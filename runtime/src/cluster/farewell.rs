@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use serde::{Deserialize, Serialize};
 use waldo_sdk::page::Kind;
 
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// A portal that held records and didn't end well.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     /// On which server.
     pub server: String,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 use waldo_compiler::plan::Plan;
 
 use super::revive;
@@ -25,7 +26,7 @@ const BESIDE_GRACE: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What was ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Servers whose launcher stopped as it should.
     pub stopped: Vec<String>,

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::{is_running, running::ANSWERS};
 use crate::{
     control::{Client, ServerStatus},
@@ -15,7 +17,8 @@ const LISTENS: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How a server's launcher is. What is more worth telling comes later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Launcher {
     /// It answers.
     Answers,
@@ -28,7 +31,7 @@ pub enum Launcher {
 }
 
 /// How a server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// How its launcher is.
     pub launcher: Launcher,
