@@ -2,13 +2,14 @@
 
 use waldo_sdk::{
     Result,
+    frame::Frame,
     guide::{FlowGuide, Guide, ServerIndex},
     link::FlowIndex,
     outbox::Links,
     outlet::{Outlet, Route},
     page::Page,
     wire::{RecordRef, read_record},
-    wiring::{Consumer, Place, Spread},
+    wiring::{Consumer, Place},
 };
 use zmq::Context;
 
@@ -17,6 +18,9 @@ use crate::spool::{Budget, Bytes};
 
 /// How many blocks a destination may take before another gets its turn.
 const TURN: usize = 64;
+
+/// A message from a link that has so many bytes is sent on as it is; smaller ones go together into larger ones.
+const WHOLE: usize = 16 * 1024;
 
 enum To {
     Stage(Route),
@@ -220,10 +224,17 @@ impl Destination {
             let shelf = self.kept.first_mut().unwrap_or(&mut self.last);
             let most = end.map_or(u64::MAX, |end| end.saturating_sub(shelf.cursor()));
             let most = u32::try_from(most).unwrap_or(u32::MAX);
+            if let To::Stage(route) = to
+                && route.is_free()
+                && shelf.hand_on_message(budget, |message, records_at, count, cursor| {
+                    hand_message(route, outlet, (message, records_at), (count, most), &cursor)
+                })?
+            {
+                moved = true;
+                continue;
+            }
             let handed = shelf.hand_on(budget, |records, left, cursor| match to {
-                To::Stage(route) if route.spread() == Spread::Any => {
-                    hand_block(route, outlet, records, (left, most), &cursor)
-                }
+                To::Stage(route) if route.is_free() => hand_block(route, outlet, records, (left, most), &cursor),
                 To::Stage(route) => hand_each(records, left.min(most), |at, record, _| {
                     cursor.move_behind(at + 1);
                     route.push(outlet, record)
@@ -260,6 +271,25 @@ impl Destination {
     }
 }
 
+/// All `count` records of a message, as it is, if it is large enough and one instance has credit for them; `most` at most.
+fn hand_message(
+    route: &mut Route,
+    outlet: &mut Outlet,
+    (message, records_at): (&mut Frame, usize),
+    (count, most): (u32, u32),
+    cursor: &Cursor<'_>,
+) -> Result<bool> {
+    if message.len() < WHOLE || count > most {
+        return Ok(false);
+    }
+    let channel = route.pick_for_any(outlet);
+    if outlet.credit_for(channel, count.into())? < u64::from(count) {
+        return Ok(false);
+    }
+    cursor.move_behind(count);
+    outlet.push_message(channel, message, records_at, count)
+}
+
 /// As many of the `left` records as one instance has credit for, in one piece; `most` at most.
 fn hand_block(
     route: &mut Route,
@@ -271,8 +301,11 @@ fn hand_block(
     if most == 0 {
         return Ok((0, 0));
     }
-    let Some(channel) = route.pick(outlet, b"")? else { return Ok((0, 0)) };
-    let count = u32::try_from(outlet.credit(channel)?).unwrap_or(u32::MAX).min(left).min(most);
+    let channel = route.pick_for_any(outlet);
+    let count = u32::try_from(outlet.credit_for(channel, left.min(most).into())?).unwrap_or(u32::MAX);
+    if count == 0 {
+        return Ok((0, 0));
+    }
     let mut end = 0;
     if count == left {
         end = records.len();

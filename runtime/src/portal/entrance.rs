@@ -18,13 +18,14 @@ use std::{
 
 use waldo_sdk::{
     Result,
+    frame::Frame,
     inbox::{SETTLE, SETTLE_AT_MOST},
     page::{Kind as SlotKind, Page, Slot},
     socket,
     wire::{self, Header, Kind},
     wiring::Place,
 };
-use zmq::{Context, DONTWAIT, Message, SNDMORE, Socket};
+use zmq::{Context, Socket};
 
 use super::{
     io,
@@ -34,18 +35,29 @@ use super::{
 /// How often the same gap is asked for at most.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
+/// A receipt is given at the latest when so many bytes have come, an eighth of a link's window.
+const OWED_AT_MOST: usize = 512 * 1024;
+
+/// And at the latest after this time, if its sender doesn't ask for it: each one wakes two threads, and where records come
+/// one by one it is half of the work.
+const OWED_FOR_AT_MOST: Duration = Duration::from_millis(1);
+
 /// How long libzmq may take to let go of an endpoint.
 const REBIND: Duration = Duration::from_secs(5);
 
 struct Sender {
     name: String,
     /// What ROUTER calls the connection that it was last heard on.
-    connection: Vec<u8>,
+    connection: Frame,
     last: Slot,
     incarnation: u64,
     number: u64,
     accepted: HashMap<String, Slot>,
+    /// It has asked, or is to send something again.
     receipt_due: bool,
+    /// How many bytes have come since the last receipt, and since when they have been waiting for one.
+    owed: usize,
+    owed_since: Option<Instant>,
     resend_due: bool,
     /// Whether batches weren't taken in that the sender must send again.
     put_off: bool,
@@ -64,7 +76,7 @@ struct Closing {
 /// A data message, whole and well-formed, not yet numbered.
 pub struct Batch {
     /// The message.
-    pub message: Arc<Message>,
+    pub message: Arc<Frame>,
     /// The flow's name.
     pub flow: String,
     /// Where its records begin.
@@ -143,12 +155,14 @@ impl Entrance {
         let last = self.page.slot(SlotKind::Last, name).ok()?;
         let mut sender = Sender {
             name: name.to_owned(),
-            connection: Vec::new(),
+            connection: Frame::from(Vec::new()),
             incarnation: last.succession(),
             number: last.done(),
             last,
             accepted: HashMap::new(),
             receipt_due: false,
+            owed: 0,
+            owed_since: None,
             resend_due: false,
             put_off: false,
             due: 0,
@@ -287,28 +301,30 @@ impl Entrance {
         Taken::Other
     }
 
-    fn receive(&self) -> Result<Option<(Vec<u8>, Message)>> {
-        let failed = |source| waldo_sdk::Error::Zmq { doing: "receive from links".to_owned(), source };
+    /// The name of the connection and the message.
+    fn receive(&mut self) -> Result<Option<(Frame, Frame)>> {
         loop {
-            let connection = match self.socket.recv_bytes(DONTWAIT) {
-                Ok(connection) => connection,
-                Err(zmq::Error::EAGAIN) => return Ok(None),
-                Err(zmq::Error::EINTR) => continue,
-                Err(error) => return Err(failed(error)),
-            };
+            let Some(connection) = self.frame()? else { return Ok(None) };
             // All frames of a message arrive together. Ours has one besides the connection's name.
-            let mut frames = Vec::with_capacity(1);
-            let mut more = self.socket.get_rcvmore().map_err(failed)?;
+            let mut more = connection.has_more();
+            let mut frames = 0;
+            let mut last = None;
             while more {
-                let frame = self.socket.recv_msg(0).map_err(failed)?;
-                more = frame.get_more();
-                frames.push(frame);
+                let Some(frame) = self.frame()? else { break };
+                more = frame.has_more();
+                frames += 1;
+                last = Some(frame);
             }
-            match frames.pop() {
-                Some(message) if frames.is_empty() => return Ok(Some((connection, message))),
+            match last {
+                Some(message) if frames == 1 => return Ok(Some((connection, message))),
                 _ => self.rejected.add_done(1),
             }
         }
+    }
+
+    fn frame(&mut self) -> Result<Option<Frame>> {
+        let failed = |source| waldo_sdk::Error::Zmq { doing: "receive from links".to_owned(), source };
+        Frame::receive(&mut self.socket).map_err(failed)
     }
 
     /// Counts a batch that can't be used. It has been numbered, or its sender would offer it for ever.
@@ -332,15 +348,18 @@ impl Entrance {
             // Its predecessor left nothing in hand, or it would have asked first.
             sender.begin(batch.incarnation);
         }
-        sender.receipt_due = true;
         if batch.number > sender.number + 1 {
+            sender.receipt_due = true;
             sender.resend_due = true;
             return None;
         }
         let last = batch.number + u64::from(batch.count) - 1;
         if batch.count == 0 || last <= sender.number {
+            // It asks, or hasn't heard of what it had.
+            sender.receipt_due = true;
             return None;
         }
+        sender.owed += batch.message.len();
         let fresh = (last - sender.number) as u32;
         if carried && !sender.accepted.contains_key(&batch.flow) {
             let name = format!("{}<{}", batch.flow, sender.name);
@@ -383,46 +402,60 @@ impl Entrance {
     }
 
     /// Says how many records of each flow were taken from the sender's earlier incarnations.
-    fn give_word(&self, index: usize) {
-        let sender = &self.senders[index];
-        let word = |flow: &str, number: u64| {
-            let header = self.answer(sender, Kind::Closed, flow, number);
-            self.send(sender, &header);
-        };
-        for (flow, accepted) in &sender.accepted {
-            word(flow, accepted.done());
+    fn give_word(&mut self, index: usize) {
+        let accepted = &self.senders[index].accepted;
+        let words: Vec<(String, u64)> = accepted.iter().map(|(flow, slot)| (flow.clone(), slot.done())).collect();
+        for (flow, accepted) in &words {
+            self.answer(index, Kind::Closed, flow, *accepted);
         }
-        word("", 0);
+        self.answer(index, Kind::Closed, "", 0);
     }
 
-    fn answer<'a>(&'a self, sender: &Sender, kind: Kind, flow: &'a str, number: u64) -> Header<'a> {
-        let incarnation = sender.incarnation;
-        Header { kind, sender: &self.portal, flow, incarnation, number, version: 0, count: 0 }
-    }
-
-    fn send(&self, sender: &Sender, header: &Header<'_>) {
+    fn answer(&mut self, index: usize, kind: Kind, flow: &str, number: u64) {
+        let sender = &mut self.senders[index];
+        let header =
+            Header { kind, sender: &self.portal, flow, incarnation: sender.incarnation, number, version: 0, count: 0 };
         // A connection that is gone gets nothing: the sender asks again on its next one.
-        if self.socket.send(&sender.connection, DONTWAIT | SNDMORE).is_ok() {
-            let _ = self.socket.send(header.message(), DONTWAIT);
+        if sender.connection.share().send(&mut self.socket, true).is_ok() {
+            let _ = Frame::from(header.message()).send(&mut self.socket, false);
         }
     }
 
-    /// Gives receipts to all that have sent something since the last time, and closes dead senders' accounts.
+    /// Whether somebody waits for a receipt.
+    pub fn owes(&self) -> bool {
+        self.senders.iter().any(|sender| sender.owed > 0)
+    }
+
+    /// Gives all receipts that are owed, also those that could wait.
+    pub fn give_all_receipts(&mut self, now: Instant) {
+        for sender in self.senders.iter_mut().filter(|sender| sender.owed > 0) {
+            sender.receipt_due = true;
+        }
+        self.give_receipts(now);
+    }
+
+    /// Gives receipts to all that ask, or have been waiting for long enough, and closes dead senders' accounts.
     pub fn give_receipts(&mut self, now: Instant) {
         self.close_what_is_due(false);
         for index in 0..self.senders.len() {
             let sender = &mut self.senders[index];
-            if !std::mem::take(&mut sender.receipt_due) {
+            let mut due = std::mem::take(&mut sender.receipt_due);
+            if sender.owed > 0 {
+                let since = *sender.owed_since.get_or_insert(now);
+                due |= sender.owed >= OWED_AT_MOST || now.duration_since(since) >= OWED_FOR_AT_MOST;
+            }
+            if !due {
                 continue;
             }
+            sender.owed = 0;
+            sender.owed_since = None;
             let ask = std::mem::take(&mut sender.resend_due)
                 && sender.asked.is_none_or(|at| now.duration_since(at) >= ASK_AGAIN);
             if ask {
                 sender.asked = Some(now);
             }
-            let sender = &self.senders[index];
-            let kind = if ask { Kind::Resend } else { Kind::Receipt };
-            self.send(sender, &self.answer(sender, kind, "", sender.number));
+            let number = sender.number;
+            self.answer(index, if ask { Kind::Resend } else { Kind::Receipt }, "", number);
         }
     }
 }

@@ -63,8 +63,12 @@ use crate::spool::{Budget, Bytes};
 
 /// How many messages are taken from links, or from clients, before anything else gets its turn.
 const ROUND: usize = 128;
+/// How many bytes are taken from links before anything else gets its turn.
+const ROUND_BYTES: usize = 1024 * 1024;
 /// How long a portal that has nothing to do sleeps at most. Milliseconds.
 const QUIET: i64 = 50;
+/// How long there must have been no trouble before it is said to be over.
+const OVER: Duration = Duration::from_secs(1);
 /// What a link's message may have beyond one record. Bytes.
 const MESSAGE_SLACK: u64 = 1024 * 1024;
 /// How long a portal that stops waits until receivers have done, and portals receipted, what it has handed on, when none of
@@ -91,7 +95,8 @@ struct Portal {
     /// What is delivered though it holds.
     draining: Draining,
     stopping: bool,
-    said_trouble: bool,
+    /// When there was trouble last, while it is said that there is.
+    said_trouble: Option<Instant>,
     // Last, so that sockets are closed before it is terminated.
     context: Context,
 }
@@ -158,7 +163,7 @@ impl Portal {
             transition: None,
             draining: Draining::default(),
             stopping: false,
-            said_trouble: false,
+            said_trouble: None,
             context: context.clone(),
             place,
             doors,
@@ -209,11 +214,12 @@ impl Portal {
             moved |= self.hand_on()?;
             moved |= self.hand_on_before_cuts()?;
             self.say_drained(control);
-            self.entrance.give_receipts(now);
+            // First what somebody waits for.
             self.outlet.flush_all()?;
             for link in self.links.all() {
                 link.flush_all()?;
             }
+            self.entrance.give_receipts(now);
             self.tend(control, now)?;
             self.measurements.tick(now, &mut self.flows, &self.place);
             self.page.beat();
@@ -265,7 +271,11 @@ impl Portal {
 
     fn take_from_links(&mut self) -> Result<bool> {
         let mut moved = false;
+        let mut bytes_taken = 0;
         for _ in 0..ROUND {
+            if bytes_taken >= ROUND_BYTES {
+                break;
+            }
             let has_room = self.has_room(false);
             // What a rollout waits for is taken in whatever the limit.
             if !has_room && (self.transition.is_none() || !self.disk_takes()) {
@@ -284,6 +294,7 @@ impl Portal {
                 continue;
             }
             moved = true;
+            bytes_taken += batch.message.len();
             let Some(count) = self.entrance.number(&self.page, &batch, index.is_some()) else { continue };
             let Some(index) = index else {
                 self.entrance.reject(&batch, "a flow that this portal does not carry", &mut self.quarantine);
@@ -386,15 +397,16 @@ impl Portal {
                 self.doors.spool.memory, self.doors.spool.disk
             ));
         }
+        let is_new = trouble.is_some() && self.said_trouble.replace(now).is_none();
         match trouble {
-            Some(text) if !self.said_trouble => {
+            Some(text) if is_new => {
                 eprintln!("{}: {text}", self.place.process);
                 control.say(FromProcess::Trouble { text });
-                self.said_trouble = true;
             }
-            None if self.said_trouble => {
+            // A spool that senders keep full has room a thousand times a second.
+            None if self.said_trouble.is_some_and(|last| now.duration_since(last) >= OVER) => {
                 control.say(FromProcess::Trouble { text: String::new() });
-                self.said_trouble = false;
+                self.said_trouble = None;
             }
             _ => {}
         }
@@ -403,7 +415,11 @@ impl Portal {
 
     fn wait(&mut self, control: &Control) {
         let room = (self.has_room(false), self.has_room(true));
-        let mut timeout = if self.entrance.is_closing() || self.said_trouble { 10 } else { QUIET };
+        let mut timeout = match () {
+            () if self.entrance.owes() => 1,
+            () if self.entrance.is_closing() || self.said_trouble.is_some() => 10,
+            () => QUIET,
+        };
         let mut items = Vec::with_capacity(3 + self.links.all().len());
         if room.0 || self.transition.is_some() {
             items.push(self.entrance.socket().as_poll_item(POLLIN));
@@ -437,8 +453,8 @@ impl Portal {
     }
 
     fn wait_for_the_last(&mut self) -> Result<()> {
-        self.entrance.give_receipts(Instant::now());
         self.outlet.flush_all()?;
+        self.entrance.give_all_receipts(Instant::now());
         let mut left = (0, Instant::now());
         let mut pause = Pause::new();
         loop {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use waldo_sdk::{
     Result,
+    frame::Frame,
     page::{Kind as SlotKind, Page, Slot},
     wiring::Place,
 };
@@ -226,6 +227,27 @@ impl Shelf {
         let (count, bytes) = hand(records, left, Cursor { slot, at: cursor })?;
         slot.set_succession(cursor + u64::from(count));
         if count == 0 {
+            return Ok(false);
+        }
+        slot.add_done(u64::from(count));
+        self.log.consume(count, bytes, budget);
+        Ok(true)
+    }
+
+    /// Hands the message at the front on as a whole, if nobody else has it and nothing of it has been handed on. `hand` gets
+    /// the message, where its records begin, and how many they are; it moves the cursor before it hands them on, and
+    /// answers whether it did. Answers whether anything moved.
+    pub fn hand_on_message(
+        &mut self,
+        budget: &mut Budget,
+        hand: impl FnOnce(&mut Frame, usize, u32, Cursor<'_>) -> Result<bool>,
+    ) -> Result<bool> {
+        self.log.fill_front(budget).map_err(io("read the spool"))?;
+        let at = self.log.cursor();
+        let Some((message, records_at, count)) = self.log.front_message() else { return Ok(false) };
+        let (slot, bytes) = (&self.slot, message.len() - records_at);
+        if !hand(message, records_at, count, Cursor { slot, at })? {
+            slot.set_succession(at);
             return Ok(false);
         }
         slot.add_done(u64::from(count));

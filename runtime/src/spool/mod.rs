@@ -40,8 +40,7 @@ use std::{
 };
 
 use segment::Segment;
-use waldo_sdk::{wire::skip_records, wiring::SpoolLimits};
-use zmq::Message;
+use waldo_sdk::{frame::Frame, wire::skip_records, wiring::SpoolLimits};
 
 /// The tail goes to disk when it has this many bytes.
 const TAIL_BYTES: usize = 64 * 1024;
@@ -97,7 +96,7 @@ impl Budget {
 #[derive(Clone)]
 pub enum Bytes {
     /// A part of a message.
-    Message(Arc<Message>, usize),
+    Message(Arc<Frame>, usize),
     /// A buffer.
     Owned(Arc<Vec<u8>>),
 }
@@ -120,6 +119,8 @@ struct Block {
     first: u64,
     bytes: Bytes,
     count: u32,
+    /// What it costs in memory, also when the message has been taken out.
+    cost: u64,
 }
 
 struct Front {
@@ -224,7 +225,8 @@ impl Log {
         let behind = !self.segments.is_empty() || self.tail_count > 0;
         if !behind && (budget.limits.disk == 0 || budget.memory + bytes.cost() <= budget.limits.memory) {
             budget.memory += bytes.cost();
-            self.memory.push_back(Block { first: self.next - u64::from(count), bytes: bytes.clone(), count });
+            let first = self.next - u64::from(count);
+            self.memory.push_back(Block { first, bytes: bytes.clone(), count, cost: bytes.cost() });
             return;
         }
         budget.memory += bytes.get().len() as u64;
@@ -282,6 +284,14 @@ impl Log {
         self.front.as_ref().map(|front| (&front.block.bytes.get()[front.at..], front.left))
     }
 
+    /// The message next to be handed out, where its records begin, and how many they are: if nobody else has it and
+    /// nothing of it has been handed out. Whoever takes it out consumes it next.
+    pub fn front_message(&mut self) -> Option<(&mut Frame, usize, u32)> {
+        let front = self.front.as_mut().filter(|front| front.at == 0)?;
+        let Bytes::Message(message, from) = &mut front.block.bytes else { return None };
+        Some((Arc::get_mut(message)?, *from, front.left))
+    }
+
     /// The same, to be kept.
     pub fn front_bytes(&self) -> Option<(Bytes, u32)> {
         let front = self.front.as_ref()?;
@@ -306,8 +316,9 @@ impl Log {
             block
         } else if let Some(segment) = self.segments.front_mut().filter(|segment| !segment.is_empty()) {
             let (first, bytes, count) = segment.read_first()?;
-            let block = Block { first, bytes: Bytes::Owned(Arc::new(bytes)), count };
-            budget.memory += block.bytes.cost();
+            let bytes = Bytes::Owned(Arc::new(bytes));
+            let block = Block { first, count, cost: bytes.cost(), bytes };
+            budget.memory += block.cost;
             block
         } else if self.tail_count > 0 {
             // A segment that has been handed out goes now: blocks appended to it later would be newer than this one, and
@@ -318,7 +329,7 @@ impl Log {
             budget.memory += BLOCK_COST;
             let first = self.next - u64::from(self.tail_count);
             let bytes = Bytes::Owned(Arc::new(std::mem::take(&mut self.tail)));
-            let block = Block { first, bytes, count: self.tail_count };
+            let block = Block { first, count: self.tail_count, cost: bytes.cost(), bytes };
             self.tail_count = 0;
             self.refused = None;
             block
@@ -348,7 +359,7 @@ impl Log {
         if front.left > 0 {
             return;
         }
-        budget.memory = budget.memory.saturating_sub(front.block.bytes.cost());
+        budget.memory = budget.memory.saturating_sub(front.block.cost);
         budget.allow_no_more_than_held();
         self.front = None;
         if !self.memory.is_empty() {

@@ -14,10 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zmq::{Context, DONTWAIT, Message, Socket};
+use zmq::{Context, Socket};
 
 use crate::{
     error::{Error, Result},
+    frame::Frame,
     page::{Kind as SlotKind, Page, Slot},
     socket,
     wire::{self, Header, Kind, Passes, read_record},
@@ -53,8 +54,14 @@ struct Closing {
     dry: bool,
 }
 
+/// A message and what is the same for all of its records.
+struct Delivery {
+    flow: Arc<str>,
+    message: Frame,
+}
+
 struct Current {
-    message: Arc<Message>,
+    delivery: Arc<Delivery>,
     edge: usize,
     incarnation: u64,
     at: usize,
@@ -71,32 +78,36 @@ struct Begun {
 /// One record, taken from an inbox. Cheap to clone; its bytes stay in the message that they came in.
 #[derive(Clone)]
 pub struct Record {
-    flow: Arc<str>,
-    message: Arc<Message>,
-    passes: std::ops::Range<usize>,
-    key: std::ops::Range<usize>,
-    payload: std::ops::Range<usize>,
+    delivery: Arc<Delivery>,
+    passes_at: usize,
+    passes_end: usize,
+    key_at: usize,
+    payload_at: usize,
+    end: usize,
 }
 
 impl Record {
     /// The flow's name.
     pub fn flow(&self) -> &str {
-        &self.flow
+        &self.delivery.flow
     }
 
     /// The key; empty for an unkeyed flow.
+    #[inline]
     pub fn key(&self) -> &[u8] {
-        &self.message[self.key.clone()]
+        &self.delivery.message[self.key_at..self.payload_at]
     }
 
     /// The payload.
+    #[inline]
     pub fn payload(&self) -> &[u8] {
-        &self.message[self.payload.clone()]
+        &self.delivery.message[self.payload_at..self.end]
     }
 
     /// How often it went round each loop.
+    #[inline]
     pub fn passes(&self) -> Passes<'_> {
-        Passes::from_bytes(&self.message[self.passes.clone()])
+        Passes::from_bytes(&self.delivery.message[self.passes_at..self.passes_end])
     }
 }
 
@@ -176,36 +187,34 @@ impl Inbox {
                 && current.left > 0
             {
                 // Checked as a whole when it came in.
-                let Ok((record, next)) = read_record(&current.message, current.at) else {
+                let Ok((record, end)) = read_record(&current.delivery.message, current.at) else {
                     self.current = None;
                     continue;
                 };
-                let payload = next - record.payload.len()..next;
-                let key = payload.start - record.key.len()..payload.start;
+                let payload_at = end - record.payload.len();
+                let key_at = payload_at - record.key.len();
                 let passes_at = current.at + wire::RECORD_HEADER;
-                let passes = passes_at..passes_at + record.passes.as_bytes().len();
-                current.at = next;
+                let passes_end = passes_at + record.passes.as_bytes().len();
+                current.at = end;
                 current.left -= 1;
                 self.in_hand = true;
-                let flow = Arc::clone(&self.edges[current.edge].flow);
-                return Ok(Some(Record { flow, message: Arc::clone(&current.message), passes, key, payload }));
+                let delivery = Arc::clone(&current.delivery);
+                return Ok(Some(Record { delivery, passes_at, passes_end, key_at, payload_at, end }));
             }
             // The clock is read once a message, as long as there are messages.
             let ended = self.end_work();
             if self.closings > 0 {
                 self.close_what_is_due(false);
             }
-            match self.socket.recv_msg(DONTWAIT) {
-                Ok(message) => self.take_in(message, ended)?,
-                Err(zmq::Error::EAGAIN) => {
-                    if self.closings > 0 {
-                        self.close_what_is_due(true);
-                    }
-                    return Ok(None);
-                }
-                Err(zmq::Error::EINTR) => {}
-                Err(error) => return Err(Error::zmq("receive from the inbox")(error)),
+            let received = Frame::receive(&mut self.socket).map_err(Error::zmq("receive from the inbox"))?;
+            if let Some(message) = received {
+                self.take_in(message, ended)?;
+                continue;
             }
+            if self.closings > 0 {
+                self.close_what_is_due(true);
+            }
+            return Ok(None);
         }
     }
 
@@ -222,7 +231,7 @@ impl Inbox {
     }
 
     /// Takes a message in. `now` is when the one before was through, if that was just now.
-    fn take_in(&mut self, message: Message, now: Option<Instant>) -> Result<()> {
+    fn take_in(&mut self, message: Frame, now: Option<Instant>) -> Result<()> {
         let Ok((header, records_at)) = Header::read(&message) else {
             self.rejected.add_done(1);
             return Ok(());
@@ -247,13 +256,10 @@ impl Inbox {
                     let at = now.unwrap_or_else(Instant::now);
                     self.begun = Some(Begun { edge, records: header.count, at });
                 }
-                self.current = Some(Current {
-                    edge,
-                    incarnation: header.incarnation,
-                    at: records_at,
-                    left: header.count,
-                    message: Arc::new(message),
-                });
+                let (incarnation, left) = (header.incarnation, header.count);
+                let flow = Arc::clone(&known.flow);
+                let delivery = Arc::new(Delivery { flow, message });
+                self.current = Some(Current { delivery, edge, incarnation, at: records_at, left });
             }
             Kind::Fence if header.version == self.incarnation => {
                 let edge = self.edge(&message, &header)?;

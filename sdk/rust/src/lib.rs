@@ -9,6 +9,7 @@ mod connection;
 pub mod control;
 mod error;
 pub mod exit;
+pub mod frame;
 pub mod guide;
 pub mod inbox;
 mod key;

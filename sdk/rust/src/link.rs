@@ -26,11 +26,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zmq::{Context, DONTWAIT, Message, Socket};
+use zmq::{Context, Socket};
 
 use crate::{
     batch::Batch,
     error::{Error, Result},
+    frame::Frame,
     page::{Kind as SlotKind, Page, Slot},
     socket,
     wire::{self, Header, Kind, RecordRef},
@@ -51,7 +52,8 @@ struct Kept {
     first: u64,
     count: u32,
     flow: usize,
-    message: Vec<u8>,
+    /// libzmq has the same bytes: they don't change.
+    message: Frame,
 }
 
 struct LinkFlow {
@@ -150,7 +152,7 @@ impl Link {
         }
         self.patience = PATIENCE;
         self.patient_since = Instant::now();
-        self.kept.iter().try_for_each(|kept| self.send(&kept.message))
+        self.send_all_again()
     }
 
     /// Adds a flow, of this guide version, or lets the flow go on with it.
@@ -176,7 +178,10 @@ impl Link {
             self.state = State::Succeeding;
             self.patient_since = Instant::now().checked_sub(REPEAT).unwrap_or_else(Instant::now);
         }
-        let batch = Batch::new(&self.own_name, flow, self.incarnation, version);
+        // The portal puts its own name in the place of this process's, and sends the message on as it is.
+        let portal = self.target.split_once('/').map_or("", |(_, portal)| portal);
+        let room = u8::try_from(portal.len().saturating_sub(self.own_name.len())).unwrap_or(u8::MAX);
+        let batch = Batch::new(&self.own_name, flow, self.incarnation, version, room);
         let name = flow.to_owned();
         self.flows.push(LinkFlow { name, slot, version, batch, last: 0, last_of_older: 0, succeeding, wanted: true });
         Ok(self.flows.len() - 1)
@@ -262,10 +267,10 @@ impl Link {
             return Ok(());
         }
         let (first, count) = (self.next_number, batch.count());
-        let message = batch.take(first);
+        let mut message = Frame::from(batch.take(first));
         self.next_number += u64::from(count);
         self.flows[flow].last = self.next_number - 1;
-        self.send(&message)?;
+        self.send(message.share())?;
         if self.kept.is_empty() {
             self.patient_since = Instant::now();
         }
@@ -274,9 +279,16 @@ impl Link {
         Ok(())
     }
 
-    fn send(&self, message: &[u8]) -> Result<()> {
-        let Some(socket) = &self.socket else { return Ok(()) };
-        socket.send(message, DONTWAIT).map_err(Error::zmq(format!("send to {}", self.target)))
+    fn send(&mut self, message: impl Into<Frame>) -> Result<()> {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
+        message.into().send(socket, false).map_err(|error| Error::zmq(format!("send to {}", self.target))(error))
+    }
+
+    fn send_all_again(&mut self) -> Result<()> {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
+        let target = &self.target;
+        let mut send = |kept: &mut Kept| kept.message.share().send(socket, false);
+        self.kept.iter_mut().try_for_each(&mut send).map_err(|error| Error::zmq(format!("send to {target}"))(error))
     }
 
     /// Sends what is in batches.
@@ -313,7 +325,7 @@ impl Link {
                     version: 0,
                     count: 0,
                 };
-                self.send(&header.message())
+                self.send(header.message())
             }
             State::Open if !self.kept.is_empty() && now.duration_since(self.patient_since) >= self.patience => {
                 self.patient_since = now;
@@ -325,7 +337,7 @@ impl Link {
     }
 
     /// Asks for a receipt, and says up to which number the portal must take records in for a rollout to go on.
-    fn ask(&self) -> Result<()> {
+    fn ask(&mut self) -> Result<()> {
         let due = |flow: &LinkFlow| if flow.wanted { flow.last_of_older } else { flow.last };
         let header = Header {
             kind: Kind::Data,
@@ -336,7 +348,7 @@ impl Link {
             version: self.flows.iter().map(due).max().unwrap_or(0),
             count: 0,
         };
-        self.send(&header.message())
+        self.send(header.message())
     }
 
     /// Reads what the portal says.
@@ -357,15 +369,14 @@ impl Link {
         Ok(())
     }
 
-    fn receive(&self) -> Result<Option<Message>> {
-        for socket in self.sockets() {
-            loop {
-                match socket.recv_msg(DONTWAIT) {
-                    Ok(message) => return Ok(Some(message)),
-                    Err(zmq::Error::EAGAIN) => break,
-                    Err(zmq::Error::EINTR) => {}
-                    Err(error) => return Err(Error::zmq(format!("receive from {}", self.target))(error)),
-                }
+    fn receive(&mut self) -> Result<Option<Frame>> {
+        for socket in self.socket.iter_mut().chain(self.former.iter_mut().map(|former| &mut former.socket)) {
+            let received = Frame::receive(socket).map_err(|error| {
+                let target = &self.target;
+                Error::zmq(format!("receive from {target}"))(error)
+            })?;
+            if received.is_some() {
+                return Ok(received);
             }
         }
         Ok(None)
@@ -399,7 +410,7 @@ impl Link {
         }
         self.resent_all = Some((number, now));
         self.patient_since = now;
-        self.kept.iter().try_for_each(|kept| self.send(&kept.message))
+        self.send_all_again()
     }
 
     /// Numbers what is kept from 1 on. Nothing that was sent by the numbers before can be taken in for one of these: it
@@ -414,7 +425,9 @@ impl Link {
         }
         for kept in &mut self.kept {
             kept.first -= before;
-            wire::set_number_and_count(&mut kept.message, kept.first, kept.count);
+            let mut message = kept.message.to_vec();
+            wire::set_number_and_count(&mut message, kept.first, kept.count);
+            kept.message = message.into();
         }
     }
 

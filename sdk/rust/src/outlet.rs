@@ -22,11 +22,12 @@ use std::{
 };
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
-use zmq::{Context, DONTWAIT, Socket};
+use zmq::{Context, Socket};
 
 use crate::{
     batch::Batch,
     error::{Error, Result},
+    frame::Frame,
     page::{Kind as SlotKind, Page, Slot},
     socket,
     wire::{Header, Kind, RecordRef},
@@ -69,9 +70,9 @@ impl Peer {
         outcome.map_err(Error::zmq(format!("connect to {} again", self.process)))
     }
 
-    fn send(&self, message: Vec<u8>) -> Result<()> {
-        let Some(socket) = &self.socket else { return Ok(()) };
-        socket.send(message, DONTWAIT).map_err(Error::zmq(format!("send to {}", self.process)))
+    fn send(&mut self, message: impl Into<Frame>) -> Result<()> {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
+        message.into().send(socket, false).map_err(|error| Error::zmq(format!("send to {}", self.process))(error))
     }
 }
 
@@ -168,7 +169,7 @@ impl Outlet {
             peer,
             used: Use::Wanted,
             flow: flow.to_owned(),
-            batch: Batch::new(&self.own_name, flow, self.incarnation, 0),
+            batch: Batch::new(&self.own_name, flow, self.incarnation, 0, 0),
             sent,
             done: None,
             share,
@@ -265,12 +266,25 @@ impl Outlet {
 
     /// How many more records may be put on this channel now; the receiver's page is read if none seems left. If there are
     /// any a batch is begun, which the next flush ends, with or without records.
+    ///
+    /// A channel that was used up has credit again once a quarter of its share is free: a sender that took each record's
+    /// place as it is given back would send batches of one.
     #[inline]
     pub fn credit(&mut self, index: ChannelIndex) -> Result<u64> {
-        if self.known_credit(index) == 0 {
+        let mut credit = self.known_credit(index);
+        if credit == 0 {
             self.settled(index);
+            credit = self.known_credit(index);
+            if credit * 4 < self.channels[index].share {
+                return Ok(0);
+            }
         }
-        let credit = self.known_credit(index);
+        self.begun(index, credit)
+    }
+
+    /// `credit`, if it isn't 0 and a batch is begun or can be.
+    #[inline]
+    fn begun(&mut self, index: ChannelIndex, credit: u64) -> Result<u64> {
         let may_send = credit > 0 && (self.channels[index].begun || self.begin(index)?);
         Ok(if may_send { credit } else { 0 })
     }
@@ -307,6 +321,18 @@ impl Outlet {
         if before != 0 && !under_way { self.peers[index].reconnect() } else { Ok(()) }
     }
 
+    /// How many of so many records should be put on this channel now: none if it is better to wait until there is credit
+    /// for more of them. The receiver's page is read if what was last read isn't enough. Begins a batch as
+    /// [`Outlet::credit`] does.
+    pub fn credit_for(&mut self, index: ChannelIndex, records: u64) -> Result<u64> {
+        if self.known_credit(index) < records {
+            self.settled(index);
+        }
+        let credit = self.known_credit(index);
+        let is_worth_it = credit >= records || credit * 4 >= self.channels[index].share;
+        self.begun(index, if is_worth_it { credit.min(records) } else { 0 })
+    }
+
     /// Puts a record on a channel that has credit.
     #[inline]
     pub fn push(&mut self, index: ChannelIndex, record: RecordRef<'_>) -> Result<()> {
@@ -324,6 +350,37 @@ impl Outlet {
         self.flush_if_full(index)
     }
 
+    /// Sends on a message from a link, whose records begin at `records_at`, on a channel that has credit for them; only
+    /// the header changes. Answers whether it did, and took the message: not if nobody may change it, or its header has no
+    /// room for this one.
+    pub fn push_message(
+        &mut self,
+        index: ChannelIndex,
+        message: &mut Frame,
+        records_at: usize,
+        count: u32,
+    ) -> Result<bool> {
+        self.send_batch(index)?;
+        let channel = &mut self.channels[index];
+        let header = Header {
+            kind: Kind::Data,
+            sender: &self.own_name,
+            flow: &channel.flow,
+            incarnation: self.incarnation,
+            number: channel.next_number,
+            version: 0,
+            count,
+        };
+        if !message.exclusive().is_some_and(|bytes| header.write_over(bytes, records_at)) {
+            return Ok(false);
+        }
+        channel.sent.add_sent(u64::from(count));
+        channel.next_number += u64::from(count);
+        self.peers[channel.peer].send(std::mem::take(message))?;
+        self.flush(index)?;
+        Ok(true)
+    }
+
     #[inline]
     fn flush_if_full(&mut self, index: ChannelIndex) -> Result<()> {
         let channel = &self.channels[index];
@@ -334,18 +391,26 @@ impl Outlet {
         Ok(())
     }
 
+    #[inline]
     fn flush(&mut self, index: ChannelIndex) -> Result<()> {
+        self.send_batch(index)?;
         let channel = &mut self.channels[index];
-        if !channel.batch.is_empty() {
-            let number = channel.next_number;
-            channel.next_number += u64::from(channel.batch.count());
-            let message = channel.batch.take(number);
-            self.peers[channel.peer].send(message)?;
-        }
         if std::mem::take(&mut channel.begun) {
             channel.sent.end();
         }
         Ok(())
+    }
+
+    #[inline]
+    fn send_batch(&mut self, index: ChannelIndex) -> Result<()> {
+        let channel = &mut self.channels[index];
+        if channel.batch.is_empty() {
+            return Ok(());
+        }
+        let number = channel.next_number;
+        channel.next_number += u64::from(channel.batch.count());
+        let message = channel.batch.take(number);
+        self.peers[channel.peer].send(message)
     }
 
     /// Sends what is in batches.
@@ -493,6 +558,17 @@ impl Route {
             self.current = next.min_by_key(|&at| under_way(outlet, self.channels[at])).unwrap_or(self.current);
         }
         self.channels[self.current]
+    }
+
+    /// The channel for records that any instance may get: the same as last time while that has a batch begun and credit
+    /// left, then the one with the least under way.
+    pub fn pick_for_any(&mut self, outlet: &mut Outlet) -> ChannelIndex {
+        self.least(outlet)
+    }
+
+    /// Whether any instance may get any record.
+    pub fn is_free(&self) -> bool {
+        self.spread == Spread::Any || self.channels.len() == 1
     }
 
     /// Whether every channel has credit, for [`Spread::All`].

@@ -48,7 +48,9 @@ pub struct Shared {
     stopping: AtomicBool,
     finishing: AtomicBool,
     ended: AtomicBool,
-    gate: Mutex<bool>,
+    gate_closed: AtomicBool,
+    /// Held by whoever moves the gate or waits for it to move.
+    gate: Mutex<()>,
     gate_moved: Condvar,
     wake_program: EventFd,
     wake_service: EventFd,
@@ -69,7 +71,8 @@ impl Shared {
             receives_as: (!placed.wiring.inputs.is_empty()).then_some(incarnation),
             outbox: Mutex::new(outbox),
             placed: Mutex::new(Arc::new(placed)),
-            gate: Mutex::new(page.gate_closed()),
+            gate_closed: AtomicBool::new(page.gate_closed()),
+            gate: Mutex::new(()),
             page,
             stopping: AtomicBool::new(false),
             finishing: AtomicBool::new(false),
@@ -102,6 +105,7 @@ impl Shared {
     }
 
     /// Whether the process has been asked to stop.
+    #[inline]
     pub fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -136,17 +140,26 @@ impl Shared {
 
     /// Waits while the gate is closed and the process isn't to stop.
     pub fn wait_for_gate(&self) {
-        let mut closed = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        while *closed && !self.stopping() {
-            let waited = self.gate_moved.wait_timeout(closed, Duration::from_millis(100));
-            closed = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let mut guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.gate_closed() && !self.stopping() {
+            let waited = self.gate_moved.wait_timeout(guard, Duration::from_millis(100));
+            guard = waited.unwrap_or_else(PoisonError::into_inner).0;
             self.page.beat();
         }
     }
 
-    /// Whether the gate is closed.
+    /// Whether the gate is closed. Whoever holds the outbox's lock and sees it open is done before the gate is said to
+    /// be closed.
+    #[inline]
     pub fn gate_closed(&self) -> bool {
-        *self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gate_closed.load(Ordering::Acquire)
+    }
+
+    fn move_gate(&self, closed: bool) {
+        let guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gate_closed.store(closed, Ordering::Release);
+        drop(guard);
+        self.gate_moved.notify_all();
     }
 
     /// Lets the service know that there are records to tend.
@@ -237,11 +250,7 @@ fn wait(shared: &Shared, control: &Control, at_most: Duration) {
 fn obey(shared: &Shared, context: &Context, control: &mut Control, message: &ToProcess) {
     match *message {
         ToProcess::Gate { closed, .. } => {
-            {
-                let mut gate = shared.gate.lock().unwrap_or_else(PoisonError::into_inner);
-                *gate = closed;
-            }
-            shared.gate_moved.notify_all();
+            shared.move_gate(closed);
             // Whoever was in the middle of sending has finished once the lock is ours.
             let sent = shared.outbox().flush();
             if sent.is_ok() {

@@ -231,8 +231,7 @@ impl Stage {
         self.shared.page.beat();
         let Some(inbox) = &mut self.inbox else { return Ok(None) };
         if let Some(record) = inbox.take_record()? {
-            self.passes.clear();
-            self.passes.extend_from_slice(record.passes().as_bytes());
+            record.passes().as_bytes().clone_into(&mut self.passes);
             return Ok(Some(record));
         }
         self.passes.clear();
@@ -379,25 +378,22 @@ impl Stage {
         if !self.count_passes(index) {
             return self.bury(index, key, payload).map(|()| Attempt::Sent);
         }
-        let shared = Arc::clone(&self.shared);
+        let Self { shared, new_passes, revision, is_source, .. } = self;
+        let record = RecordRef { key, payload, passes: Passes::from_bytes(new_passes) };
         let mut pause = Pause::new();
         loop {
-            if self.is_source {
-                if patience == Patience::Waits {
-                    shared.wait_for_gate();
-                }
-                if shared.stopping() {
-                    return Err(Error::Stopped);
-                }
+            if *is_source && shared.stopping() {
+                return Err(Error::Stopped);
             }
-            let record = RecordRef { key, payload, passes: Passes::from_bytes(&self.new_passes) };
+            let gate_is_closed;
             {
                 let mut outbox = shared.outbox();
-                if outbox.revision() != self.revision {
+                if outbox.revision() != *revision {
                     return Ok(Attempt::NewerWiring);
                 }
-                // The gate may have closed since: who closes it waits for this lock before saying so.
-                if !(self.is_source && shared.gate_closed()) {
+                // Looked at behind the lock: who closes the gate waits for it before saying so.
+                gate_is_closed = *is_source && shared.gate_closed();
+                if !gate_is_closed {
                     if pause.is_fresh() {
                         outbox.check(index, key, payload)?;
                     }
@@ -419,12 +415,16 @@ impl Stage {
             if patience == Patience::None {
                 return Ok(Attempt::NoRoom);
             }
-            pause.wait();
+            if gate_is_closed {
+                shared.wait_for_gate();
+            } else {
+                pause.wait();
+            }
         }
         self.unflushed = true;
-        shared.wake_service();
+        self.shared.wake_service();
         if self.is_source {
-            shared.page.beat();
+            self.shared.page.beat();
         }
         Ok(Attempt::Sent)
     }

@@ -1,14 +1,15 @@
 //! The wire format: what one ZeroMQ message between two of waldo's processes holds.
 //!
 //! All numbers are little-endian. A message is one frame: a header of [`HEADER`] bytes, the sender's name, the flow's
-//! name, then `count` records.
+//! name, room for a longer header, then `count` records. So a portal can put the header for an inbox in the place of a
+//! link's, and send the message on as it is.
 //!
 //! ```text
-//!  0  magic "wal1"          8  incarnation u64    32  count u32
+//!  0  magic "wal2"          8  incarnation u64    32  count u32
 //!  4  kind u8              16  number u64         36  zero u32
-//!  5  length of sender u8  24  guide version u64  40  sender, flow, records…
+//!  5  length of sender u8  24  guide version u64  40  sender, flow, room, records…
 //!  6  length of flow u8
-//!  7  zero
+//!  7  length of room u8
 //! ```
 //!
 //! A record:
@@ -23,7 +24,7 @@
 //! What `number` means depends on the [`Kind`]. `docs/protocol.md` tells who sends which kind when.
 
 /// The first four bytes of every message.
-pub const MAGIC: [u8; 4] = *b"wal1";
+pub const MAGIC: [u8; 4] = *b"wal2";
 /// The fixed part of a message. Bytes.
 pub const HEADER: usize = 40;
 /// The fixed part of a record. Bytes.
@@ -134,7 +135,8 @@ impl<'a> Header<'a> {
         }
         let kind = Kind::from_byte(message[4]).ok_or(Malformed::Kind)?;
         let flow_at = HEADER + usize::from(message[5]);
-        let records_at = flow_at + usize::from(message[6]);
+        let room_at = flow_at + usize::from(message[6]);
+        let records_at = room_at + usize::from(message[7]);
         if message.len() < records_at {
             return Err(Malformed::Short);
         }
@@ -142,7 +144,7 @@ impl<'a> Header<'a> {
         let header = Self {
             kind,
             sender: name(HEADER..flow_at)?,
-            flow: name(flow_at..records_at)?,
+            flow: name(flow_at..room_at)?,
             incarnation: u64_at(message, 8),
             number: u64_at(message, 16),
             version: u64_at(message, 24),
@@ -156,30 +158,44 @@ impl<'a> Header<'a> {
         HEADER + self.sender.len() + self.flow.len()
     }
 
-    /// Appends the header to `into`.
+    /// The header alone, as a message.
     ///
     /// # Panics
     /// If a name is longer than 255 bytes; the compiler lets none be longer than 65.
-    pub fn write(&self, into: &mut Vec<u8>) {
-        into.extend_from_slice(&MAGIC);
-        into.push(self.kind as u8);
-        into.push(u8::try_from(self.sender.len()).expect("a sender's name fits in 255 bytes"));
-        into.push(u8::try_from(self.flow.len()).expect("a flow's name fits in 255 bytes"));
-        into.push(0);
-        into.extend_from_slice(&self.incarnation.to_le_bytes());
-        into.extend_from_slice(&self.number.to_le_bytes());
-        into.extend_from_slice(&self.version.to_le_bytes());
-        into.extend_from_slice(&self.count.to_le_bytes());
-        into.extend_from_slice(&[0; 4]);
-        into.extend_from_slice(self.sender.as_bytes());
-        into.extend_from_slice(self.flow.as_bytes());
+    pub fn message(&self) -> Vec<u8> {
+        self.message_with_room(0)
     }
 
-    /// The header alone, as a message.
-    pub fn message(&self) -> Vec<u8> {
-        let mut message = Vec::with_capacity(self.length());
-        self.write(&mut message);
+    /// The header as the beginning of a message, with `room` bytes behind the names.
+    ///
+    /// # Panics
+    /// As [`Header::message`].
+    pub fn message_with_room(&self, room: u8) -> Vec<u8> {
+        let mut message = vec![0; self.length() + usize::from(room)];
+        let written = self.write_over(&mut message, self.length() + usize::from(room));
+        assert!(written, "a name fits in 255 bytes, and the message was made for it");
         message
+    }
+
+    /// Writes the header in the place of another, before the records at `records_at`; answers whether there is room for
+    /// it. If not, nothing has changed.
+    pub fn write_over(&self, message: &mut [u8], records_at: usize) -> bool {
+        let lengths = (u8::try_from(self.sender.len()), u8::try_from(self.flow.len()));
+        let room = records_at.checked_sub(self.length()).map(u8::try_from);
+        let ((Ok(sender), Ok(flow)), Some(Ok(room))) = (lengths, room) else { return false };
+        let Some(into) = message.get_mut(..records_at) else { return false };
+        into[..4].copy_from_slice(&MAGIC);
+        into[4..8].copy_from_slice(&[self.kind as u8, sender, flow, room]);
+        into[8..16].copy_from_slice(&self.incarnation.to_le_bytes());
+        into[16..24].copy_from_slice(&self.number.to_le_bytes());
+        into[24..32].copy_from_slice(&self.version.to_le_bytes());
+        into[32..36].copy_from_slice(&self.count.to_le_bytes());
+        into[36..HEADER].fill(0);
+        let (names, room) = into[HEADER..].split_at_mut(self.sender.len() + self.flow.len());
+        names[..self.sender.len()].copy_from_slice(self.sender.as_bytes());
+        names[self.sender.len()..].copy_from_slice(self.flow.as_bytes());
+        room.fill(0);
+        true
     }
 }
 
@@ -295,11 +311,12 @@ pub fn write_record(into: &mut Vec<u8>, record: RecordRef<'_>) {
     let payload = u32::try_from(record.payload.len()).expect("a payload is refused above max_record");
     let key = u16::try_from(record.key.len()).expect("a key is refused above 65535 bytes");
     into.reserve(record_length(record.key.len(), record.payload.len(), record.passes.0.len()));
-    into.extend_from_slice(&payload.to_le_bytes());
-    into.extend_from_slice(&key.to_le_bytes());
-    into.push((record.passes.0.len() / 4) as u8);
-    into.push(0);
-    into.extend_from_slice(record.passes.0);
+    let [p0, p1, p2, p3] = payload.to_le_bytes();
+    let [k0, k1] = key.to_le_bytes();
+    into.extend_from_slice(&[p0, p1, p2, p3, k0, k1, (record.passes.0.len() / 4) as u8, 0]);
+    if !record.passes.0.is_empty() {
+        into.extend_from_slice(record.passes.0);
+    }
     into.extend_from_slice(record.key);
     into.extend_from_slice(record.payload);
 }
@@ -372,6 +389,29 @@ mod tests {
             assert_eq!(only_for(bytes, 0), consumer);
         }
         assert_eq!(cleared, plain);
+    }
+
+    #[test]
+    fn a_header_takes_the_place_of_another_where_there_is_room() {
+        let mut message = header(Kind::Data, 1).message_with_room(3);
+        let (read, at) = Header::read(&message).unwrap();
+        assert_eq!((read, at), (header(Kind::Data, 1), HEADER + 18));
+        write_record(&mut message, RecordRef { key: b"k", payload: b"p", passes: Passes::NONE });
+        for (sender, fits) in [("intake", true), ("s1/thirteen.0", true), ("s1/fourteen.10", false), ("", true)] {
+            let (before, new) = (message.clone(), Header { sender, number: 5, ..header(Kind::Data, 1) });
+            assert_eq!(new.write_over(&mut message, at), fits, "{sender}");
+            if fits {
+                assert_eq!(Header::read(&message).unwrap(), (new, at));
+                check_records(&message, at, 1).unwrap();
+            } else {
+                assert_eq!(message, before);
+            }
+        }
+        let long = "x".repeat(300);
+        let mut long_before = vec![0; 400];
+        assert!(!Header { sender: "a", ..header(Kind::Data, 0) }.write_over(&mut long_before, 400), "room over 255");
+        assert!(!Header { sender: &long, ..header(Kind::Data, 0) }.write_over(&mut long_before, 400));
+        assert!(!header(Kind::Data, 0).write_over(&mut [0; 20], 60), "a message that ends before its records");
     }
 
     #[test]
