@@ -65,10 +65,11 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         }
         println!("{}/{}: {}", plan.topology, plan.namespace, said.join("; "));
     }
-    match failed.first() {
-        None => Ok(Exit::Ok),
-        Some(failed) => Err(crate::up::portal_failed(failed)),
+    let Some((first, others)) = failed.split_first() else { return Ok(Exit::Ok) };
+    for other in others {
+        crate::up::portal_failed(other).print();
     }
+    Err(crate::up::portal_failed(first))
 }
 
 /// Waits for a `waldo up` whose launchers were just ended: it has to write its account.

@@ -368,11 +368,18 @@ fn in_trouble(trouble: &Trouble) -> Failure {
     with_log(&trouble.what, &trouble.log, trouble.log_from)
 }
 
-/// A portal ended badly at a stop, so that what it held may be lost.
+/// A portal ended at a stop so that records may be lost.
 pub fn portal_failed(failed: &cluster::Failed) -> Failure {
-    let cluster::Failed { server, portal, ended, held, log, log_from } = failed;
-    let held = grouped(*held);
-    let what = format!("{server}/{portal} did not end well ({ended}): the {held} records that it held may be lost");
+    let cluster::Failed { server, portal, ended, records, log, log_from } = failed;
+    let records = grouped(*records);
+    let what = match ended {
+        Some(ended) => {
+            format!("{server}/{portal} did not end well ({ended}): the {records} records that it held may be lost")
+        }
+        None => format!(
+            "{server}/{portal} had sent {records} records on to other portals, which didn't confirm them: they may be lost"
+        ),
+    };
     with_log(&what, log, *log_from).exit(Exit::Lost)
 }
 
