@@ -1,51 +1,14 @@
 //! Stages in Python over the package `waldo`, through the real binary.
 
 mod playground;
+mod python_package;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Once,
-};
+use std::{fs, path::Path, process::Command};
 
 use playground::{Playground, free_ports, wait_until};
+use python_package::{install, with};
 
 const ORIGINS: &str = "150";
-
-/// Builds the package and puts it where [`python`] looks for it.
-fn install(playground: &Playground) {
-    static BUILT: Once = Once::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let profile = playground::waldo().parent().expect("target/PROFILE");
-    BUILT.call_once(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "waldo-python", "--target-dir"]);
-        build.arg(profile.parent().expect("target")).current_dir(root);
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo").success(), "the package doesn't build");
-    });
-    let package = packages(playground).join("waldo");
-    fs::create_dir_all(&package).expect("a directory");
-    for file in fs::read_dir(root.join("sdk/python/waldo")).expect("the package").map(|file| file.expect("a file")) {
-        if file.file_type().expect("a type").is_file() {
-            fs::copy(file.path(), package.join(file.file_name())).expect("a copy");
-        }
-    }
-    fs::copy(profile.join("lib_waldo.so"), package.join("_waldo.abi3.so")).expect("the module");
-}
-
-fn packages(playground: &Playground) -> PathBuf {
-    playground.path().join("packages")
-}
-
-/// With the package.
-fn python(playground: &Playground, mut command: Command) -> Command {
-    command.env("PYTHONPATH", packages(playground)).env("PYTHONDONTWRITEBYTECODE", "1");
-    command
-}
 
 /// Calls that come from clients, are echoed by one stage, and judged by another.
 fn calls(echo: &str, judge: &str) -> Playground {
@@ -92,7 +55,7 @@ fn the_demo_over_the_package_ends_by_proof_with_an_exact_answer() {
     install(&playground);
     let mut up = playground.waldo(&["up", "sdk.yaml", "--until-idle", "--json"]);
     up.env("ORIGINS", ORIGINS);
-    let ledger = playground.run(python(&playground, up)).code(0).ledger();
+    let ledger = playground.run(with(&playground, up)).code(0).ledger();
     let mut verify = playground.command("./verify", &["sdk"]);
     verify.env("ORIGINS", ORIGINS);
     let verified = playground.run(verify).code(0);
@@ -108,7 +71,7 @@ fn the_demo_over_the_package_ends_by_proof_with_an_exact_answer() {
 fn what_a_handler_raises_at_goes_to_the_rejects_and_the_stage_goes_on() {
     let playground = calls(ECHO, JUDGE);
     let up = playground.waldo(&["up", "--until-idle", "--clients-done", "--json"]);
-    let up = playground.start(python(&playground, up));
+    let up = playground.start(with(&playground, up));
     wait_until("flowing", || playground.status()["state"] == "flowing");
     send(&playground, "a,1\nb,two\nc,3\n");
     let ledger = up.end().code(0).ledger();
@@ -141,7 +104,7 @@ asyncio.run(main())
 ";
     let playground = calls(echo, JUDGE);
     let up = playground.waldo(&["up", "--until-idle", "--clients-done", "--json"]);
-    let up = playground.start(python(&playground, up));
+    let up = playground.start(with(&playground, up));
     wait_until("flowing", || playground.status()["state"] == "flowing");
     let records: Vec<String> = (0..3_000).map(|number| format!("{number},{number}")).collect();
     send(&playground, &records.join("\n"));
@@ -163,7 +126,7 @@ for record in stage:
 ";
     let playground = calls(echo, JUDGE);
     let up = playground.waldo(&["up", "--until-idle", "--clients-done", "--json"]);
-    let up = playground.start(python(&playground, up));
+    let up = playground.start(with(&playground, up));
     wait_until("flowing", || playground.status()["state"] == "flowing");
     send(&playground, "poison,0\n");
     wait_until("a second incarnation", || {
@@ -188,7 +151,7 @@ while True:
 ";
     fs::write(playground.path().join("source.py"), source).expect("source.py");
     playground.edit("waldo.yaml", "stages:\n", "stages:\n  feed: {out: [said], run: python3 source.py}\n");
-    let up = python(&playground, playground.waldo(&["up", "--json"]));
+    let up = with(&playground, playground.waldo(&["up", "--json"]));
     let up = playground.start(up);
     let judged =
         || playground.status()["servers"]["s1"]["processes"]["judge.0"]["edges"]["said<feed.0"]["done"].as_u64();
@@ -208,7 +171,7 @@ fn rehearsals_give_what_the_stage_would() {
     install(&playground);
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/python/tests");
     let unittest = playground.command("python3", &[&tests.join("test_rehearsal.py").to_string_lossy()]);
-    playground.run(python(&playground, unittest)).code(0);
+    playground.run(with(&playground, unittest)).code(0);
     let pytest = Command::new("python3").args(["-c", "import pytest"]).output().expect("python3");
     if !pytest.status.success() {
         eprintln!("SKIPPED: the fixture for pytest, as there is no pytest (python3-pytest)");
@@ -217,5 +180,5 @@ fn rehearsals_give_what_the_stage_would() {
     let plugin = tests.join("test_plugin.py");
     let pytest =
         playground.command("python3", &["-m", "pytest", "-q", "-p", "no:cacheprovider", &plugin.to_string_lossy()]);
-    playground.run(python(&playground, pytest)).code(0);
+    playground.run(with(&playground, pytest)).code(0);
 }

@@ -309,23 +309,17 @@ pub fn program(name: &str) -> PathBuf {
 /// Builds the Rust stages beside `waldo`: cargo builds only a package's own programs for its tests.
 fn build_stages() {
     static BUILT: Once = Once::new();
-    BUILT.call_once(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.args([
-            "build",
-            "--quiet",
-            "--package",
-            "waldo-debian",
-            "--package",
-            "waldo-tally",
-            "--bins",
-            "--target-dir",
-        ]);
-        let profile = waldo().parent().expect("target/PROFILE");
-        build.arg(profile.parent().expect("target")).current_dir(env!("CARGO_MANIFEST_DIR"));
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo").success(), "the stages don't build");
-    });
+    BUILT.call_once(|| build(&["--package", "waldo-debian", "--package", "waldo-tally", "--bins"]));
+}
+
+/// Builds what these arguments name, as the program under test was built.
+pub fn build(what: &[&str]) {
+    let profile = waldo().parent().expect("target/PROFILE");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet"]).args(what).arg("--target-dir").arg(profile.parent().expect("target"));
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo").success(), "{what:?} don't build");
 }
