@@ -9,9 +9,9 @@ use super::{
     stage::{LONGEST_QUEUE, QUEUE, READY_TIMEOUT},
 };
 use crate::{
-    check::{name_clash, wrong_kind},
+    check::{bad_literal, name_clash},
     plan::Speaks,
-    source::{Located, node::Node},
+    source::{Located, Place, node::Node},
     topology::{
         Egress, Flow, Input, Limits, Restart, Stage, Stop,
         language::{self, names},
@@ -24,13 +24,18 @@ const GRACE: u64 = 30_000;
 const FORMS: &str = "`{connect: tcp://HOST:PORT}` or `{bind: tcp://ADDRESS:PORT}`";
 
 impl Reader<'_> {
-    pub(super) fn egress(&mut self, node: &Node, what: String) -> Option<Egress> {
-        let fields = self.fields(node, what, node.place, &names(language::TO))?;
+    pub(super) fn egress(&mut self, node: &Node, what: String, place: Place) -> Option<Egress> {
+        let fields = self.fields(node, what, place, &names(language::TO))?;
         let binds = match (fields.entry("connect"), fields.entry("bind")) {
             (Some(_), None) => false,
             (None, Some(_)) => true,
-            _ => {
-                self.report_hole(wrong_kind::value(node, &fields.owner, FORMS));
+            (Some(_), Some(_)) => {
+                self.report_hole(bad_literal::literal(&fields.owner, "connect and bind at once", place, FORMS));
+                return None;
+            }
+            (None, None) => {
+                self.required(&fields, "connect", "connect: tcp://HOST:PORT");
+                self.has_holes = true;
                 return None;
             }
         };
@@ -44,7 +49,7 @@ impl Reader<'_> {
             return None;
         };
         Some(Egress {
-            place: node.place,
+            place,
             binds,
             endpoint,
             on: self.on(&fields),
@@ -57,7 +62,7 @@ impl Reader<'_> {
         for (flow, egress) in flows.iter().filter_map(|(flow, declared)| Some((flow, declared.to.as_ref()?))) {
             let name = Egress::stage(flow);
             if let Some(stage) = stages.get(&name) {
-                self.report(name_clash::egress(&name, flow, stage.place, egress.place));
+                self.report_hole(name_clash::egress(&name, flow, stage.place, egress.place));
                 continue;
             }
             stages.insert(name, stage(flow, egress));

@@ -33,7 +33,10 @@ impl Reader<'_> {
             max_record: self
                 .near(fields.get("max_record"), record_size, near::size)
                 .map_or(MAX_RECORD, |size| size.value),
-            to: fields.get("to").and_then(|(node, what)| self.egress(node, what)),
+            to: fields.get("to").and_then(|(node, what)| {
+                let place = fields.entry("to").map_or(node.place, |entry| entry.key_place);
+                self.egress(node, what, place)
+            }),
         })
     }
 
