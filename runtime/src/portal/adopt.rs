@@ -118,7 +118,7 @@ impl Portal {
                 // It goes elsewhere now. Whatever still comes here is passed on.
                 self.carry(Carried { consumers: Vec::new(), ..flow.carried.clone() }, Some(flow), former, is_opening)?;
             } else {
-                flow.close(&mut self.budget)?;
+                flow.part(&mut self.budget)?;
             }
         }
         self.measurements = Measurements::new(&self.place, self.flows.len());
@@ -224,7 +224,7 @@ impl Portal {
             flow.passage = Some(passage);
         } else {
             for destination in departing.into_iter().chain(old_portals) {
-                destination.close(&mut self.budget)?;
+                destination.part(&mut self.budget)?;
             }
         }
         let taken = self.entrance.accepted(&name) + flow.from_clients.done();
@@ -244,7 +244,7 @@ impl Portal {
         }
         // Where this server owns keys, a consumer that is gone has nothing held: that was asked before.
         for local in locals {
-            local.close(&mut self.budget)?;
+            local.part(&mut self.budget)?;
         }
         Ok(Vec::new())
     }
@@ -361,13 +361,13 @@ impl Portal {
             let name = flow.carried.flow.clone();
             if let Some(Passage { aside, departing, leaving, .. }) = flow.passage.take() {
                 for destination in departing.into_iter().chain(leaving) {
-                    destination.close(&mut self.budget)?;
+                    destination.part(&mut self.budget)?;
                 }
                 aside.set_ever_appended(0);
                 aside.close(&mut self.budget)?;
             }
             if !self.doors.flows.iter().any(|carried| carried.flow == name) {
-                flow.close(&mut self.budget)?;
+                flow.part(&mut self.budget)?;
                 continue;
             }
             for forward in flow.forwards.iter().flatten() {

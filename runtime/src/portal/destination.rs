@@ -146,7 +146,7 @@ impl Destination {
     /// Gives up what came after the cut: its consumer isn't there any more.
     pub fn give_up_the_rest(mut self, budget: &mut Budget) -> Result<()> {
         while self.last.move_front(budget, |_, _, _| {})? > 0 {}
-        self.close(budget)
+        self.part(budget)
     }
 
     /// How many records are held for it.
@@ -257,6 +257,19 @@ impl Destination {
             moved = true;
         }
         Ok(moved)
+    }
+
+    /// Writes what is held to disk, as the plan doesn't have it any more.
+    pub fn part(self, budget: &mut Budget) -> Result<()> {
+        let Self { kept, last, .. } = self;
+        let mut first_failure = None;
+        let kept = kept.into_iter().map(|shelf| shelf.close(budget)).collect::<Vec<_>>();
+        for outcome in kept.into_iter().chain([last.part(budget)]) {
+            if let Err(error) = outcome {
+                first_failure.get_or_insert(error);
+            }
+        }
+        first_failure.map_or(Ok(()), Err)
     }
 
     /// Writes what is held to disk.

@@ -264,8 +264,21 @@ impl Flow {
         }
     }
 
+    /// Writes what is held to disk, as the plan doesn't have the flow here any more; answers the first failure.
+    pub fn part(self, budget: &mut Budget) -> waldo_sdk::Result<()> {
+        self.end(budget, Destination::part)
+    }
+
     /// Writes what is held to disk; answers the first failure.
     pub fn close(self, budget: &mut Budget) -> waldo_sdk::Result<()> {
+        self.end(budget, Destination::close)
+    }
+
+    fn end(
+        self,
+        budget: &mut Budget,
+        end: impl Fn(Destination, &mut Budget) -> waldo_sdk::Result<()>,
+    ) -> waldo_sdk::Result<()> {
         let (departing, leaving, aside) = match self.passage {
             Some(Passage { departing, leaving, aside, .. }) => (departing, leaving, Some(aside)),
             None => (Vec::new(), Vec::new(), None),
@@ -273,7 +286,7 @@ impl Flow {
         let destinations = self.locals.into_iter().chain(self.forwards.into_iter().flatten());
         let mut outcome = Ok(());
         for destination in destinations.chain(departing).chain(leaving) {
-            outcome = outcome.and(destination.close(budget));
+            outcome = outcome.and(end(destination, budget));
         }
         outcome.and(aside.map_or(Ok(()), |aside| aside.close(budget)))
     }

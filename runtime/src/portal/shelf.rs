@@ -28,7 +28,7 @@ pub struct Shelf {
     log: Log,
     slot: Slot,
     is_kept: bool,
-    /// Whether the page knew nothing of it before it was opened.
+    /// Whether the page knew nothing of it before it was opened, or nothing of what came while it was away.
     is_new: bool,
 }
 
@@ -82,10 +82,11 @@ impl Shelf {
     /// Opens the shelf of a destination, or of what is set aside.
     pub fn open(place: &Place, page: &Page, flow: &str, name: &str, budget: &mut Budget) -> Result<Self> {
         let name = format!("{flow}@{name}");
-        let is_known = page.find(SlotKind::Spool, &name).is_some();
+        let is_known = page.find(SlotKind::Spool, &name).is_some_and(|slot| slot.away() == 0);
         let shelf = Self::open_at(&directory(place, &name), page, flow, &name, budget)?;
         if !is_known {
             shelf.slot.set_fence(shelf.slot.sent());
+            shelf.slot.set_away(0);
         }
         Ok(Self { is_new: !is_known, ..shelf })
     }
@@ -137,7 +138,7 @@ impl Shelf {
         Ok(Self { log, slot, is_kept: false, is_new: false })
     }
 
-    /// Whether the page knew nothing of it before it was opened.
+    /// Whether the page knew nothing of it before it was opened, or nothing of what came while it was away.
     pub fn is_new(&self) -> bool {
         self.is_new
     }
@@ -271,6 +272,13 @@ impl Shelf {
     /// Writes what is held to disk.
     pub fn close(self, budget: &mut Budget) -> Result<()> {
         self.log.close(budget).map_err(io("write the spool to disk"))
+    }
+
+    /// The same, as the plan doesn't have its destination any more. If a later one has it again, it begins anew: what was put
+    /// elsewhere meanwhile isn't missing here.
+    pub fn part(self, budget: &mut Budget) -> Result<()> {
+        self.slot.set_away(1);
+        self.close(budget)
     }
 
     /// Closes a kept shelf with nothing on it; another may have its place.

@@ -584,6 +584,48 @@ fn a_portal_that_is_started_anew_goes_on_with_the_transition() {
 }
 
 #[test]
+fn a_consumer_that_comes_back_misses_nothing_of_what_came_while_it_was_away_also_where_the_portal_is_started_anew() {
+    let mut cluster = Cluster::new(two_servers());
+    cluster.all_sinks();
+    let mut sent = Sent::new();
+    let mut source = cluster.source("s1", "wanted.0");
+    let without = cluster.plan.servers.clone();
+    let mut with = without.clone();
+    for server in &mut with {
+        server.consumers.push(("extra", cluster::ANY, 1));
+    }
+    for servers in [&with, &without] {
+        let next = Plan { servers: servers.clone(), sources: cluster.plan.sources.clone(), ..cluster.plan.next() };
+        cluster.roll_out(&next, &["s1", "s2"]);
+        send(&mut source, 0, 20, &mut sent);
+        cluster.all_handled("score", sent.values().sum());
+        cluster.all_handled("extra", 20 * KEYS as u64);
+    }
+    cluster.hold(&["s1", "s2"]);
+    let next = Plan { servers: with, sources: cluster.plan.sources.clone(), ..cluster.plan.next() };
+    let adopters = cluster.replace_files(&next);
+    for name in ["s1", "s2"] {
+        cluster.stop_portal(name);
+        cluster.start_portal(name);
+        cluster.server(name).gate("relay", true);
+    }
+    cluster.adopt_portals(&adopters);
+    cluster.switch();
+    cluster.hand_over();
+    cluster.settle();
+    cluster.release();
+    send(&mut source, 0, 20, &mut sent);
+    source.finish().unwrap();
+    cluster.all_handled("score", sent.values().sum());
+    cluster.all_handled("extra", 40 * KEYS as u64);
+    for name in ["s1", "s2"] {
+        let of_extra = cluster.server(name).page("relay").find(Kind::Spool, "call@extra").unwrap();
+        assert_eq!(of_extra.written_off(), 0, "{name}");
+    }
+    assert_exact(&cluster.end(), "score", &sent);
+}
+
+#[test]
 fn a_rollout_goes_on_where_spools_are_full() {
     let mut plan = two_servers();
     for server in &mut plan.servers {

@@ -47,7 +47,8 @@ pub enum Kind {
     /// `flow>server/portal`: records `sent` to a portal, `done` the portal's receipts, `written_off` those lost.
     Link = 3,
     /// `flow@consumer`, in a portal: records `sent` into the spool for a consumer (a stage, or a `server/portal` that
-    /// they are forwarded to), `done` those handed on, `written_off` those lost with the memory of a dead portal.
+    /// they are forwarded to), `done` those handed on, `written_off` those lost with the memory of a dead portal; `away` 1
+    /// while the plan doesn't have the consumer.
     Spool = 4,
     /// `flow`, in the bridge of a `lines` program: records `sent` into the program, `done` once it is judged quiet,
     /// `written_off` those that were in it when it failed.
@@ -95,6 +96,7 @@ struct Cells {
     fence: AtomicU64,
     succession: AtomicU64,
     begun: AtomicU64,
+    away: AtomicU64,
 }
 
 struct Map(MmapRaw);
@@ -422,6 +424,7 @@ impl Slot {
     counter!(written_off, add_written_off, set_written_off);
     counter!(fence, add_fence, set_fence);
     counter!(succession, add_succession, set_succession);
+    counter!(away, add_away, set_away);
 
     /// Says that this incarnation of the sender begins a batch. Whether the receiver is leaving must be looked at
     /// after that, and the batch only be filled if it isn't: of a sender that begins and a receiver that says that it

@@ -87,6 +87,7 @@ fn the_published_places_in_a_page_are_those_of_this_crate() {
     slot.set_fence(0x44);
     slot.set_succession(0x55);
     slot.begin(0x66);
+    slot.set_away(0x77);
     let file = std::fs::read(&path).unwrap();
     let number = |at: usize| u64::from_le_bytes(file[at..at + 8].try_into().unwrap());
     let named = |heading: &str, from: usize| -> Vec<(String, u64)> {
@@ -109,8 +110,15 @@ fn the_published_places_in_a_page_are_those_of_this_crate() {
         ("leaving", 0x0404),
     ];
     assert_eq!(named("### The head of a page", 0), expected(&head));
-    let cells =
-        [("sent", 0x11), ("done", 0x22), ("written off", 0x33), ("fence", 0x44), ("succession", 0x55), ("begun", 0x66)];
+    let cells = [
+        ("sent", 0x11),
+        ("done", 0x22),
+        ("written off", 0x33),
+        ("fence", 0x44),
+        ("succession", 0x55),
+        ("begun", 0x66),
+        ("away", 0x77),
+    ];
     assert_eq!(named("### A slot", 192)[..cells.len()], expected(&cells));
     assert_eq!((file[192 + 64], file[192 + 65]), (SlotKind::Done as u8, 11));
     assert_eq!(&file[192 + 66..192 + 77], b"visit<relay");
