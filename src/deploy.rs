@@ -66,6 +66,11 @@ pub struct Manner {
 }
 
 impl Manner {
+    /// Where nobody is there to be asked or shown anything.
+    pub const fn unattended() -> Self {
+        Self { yes: true, dry_run: false, json: false, quiet: true }
+    }
+
     /// Says something besides, before anything is asked or done.
     pub fn note(&self, what: &str) {
         if self.json {

@@ -97,6 +97,8 @@ enum Command {
     Launch(launch::Arguments),
     #[command(name = "__resume", hide = true)]
     GoOn(resume::Arguments),
+    #[command(name = "__rebalance", hide = true)]
+    RebalanceNow(rebalance::auto::Arguments),
     #[command(name = "__portal", hide = true)]
     Portal,
     #[command(name = "__bridge", hide = true)]
@@ -130,6 +132,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Exec(arguments) => exec::run(arguments),
         Command::Launch(arguments) => launch::run(arguments),
         Command::GoOn(arguments) => resume::run(arguments),
+        Command::RebalanceNow(arguments) => rebalance::auto::run(arguments),
         Command::Portal => process(waldo_runtime::portal::run()),
         // To the launcher, program and bridge are one: it ends as its program did.
         Command::Bridge => process(waldo_runtime::bridge::run().map(|status| std::process::exit(status))),

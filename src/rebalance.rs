@@ -1,5 +1,6 @@
 //! `waldo rebalance`: which weights the servers should have by what was measured, written into the topology's files.
 
+pub mod auto;
 mod report;
 mod rewrite;
 
@@ -15,6 +16,7 @@ use waldo_compiler::{
 use waldo_runtime::{
     paths::Paths,
     rates::read::{Measured, measured},
+    rollout::Store,
 };
 use waldo_sdk::guide::Guide;
 
@@ -61,10 +63,10 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if let Some(flow) = &arguments.flow {
         known(&live, flow)?;
     }
-    let origin = as_written(&arguments.target, &live)?;
+    let origin = as_written(&arguments.target, &live, &paths)?;
     let rates = enough(&paths, &live, arguments.flow.as_deref())?;
     let weights = weights_of(&origin)?;
-    let judgement = judge(&live.guide, &weights, &rates.flows, &Limits::NONE);
+    let judgement = judge(&live.guide, &weights, &rates.flows, &limits_of(&live));
     let Verdict::Better(proposal) = &judgement.verdict else {
         report::print(&live, &rates, &judgement, None, arguments.json);
         return Ok(Exit::Ok);
@@ -118,12 +120,18 @@ fn known(live: &Plan, flow: &str) -> Result<(), Failure> {
 }
 
 /// What the topology's files say, if that is what runs.
-fn as_written(target: &Target, live: &Plan) -> Result<Origin, Failure> {
+fn as_written(target: &Target, live: &Plan, paths: &Paths) -> Result<Origin, Failure> {
     let target = Target { namespace: Some(live.namespace.clone()), ..target.clone() };
     let compiled = compile::to_compare(&target, None, Beside::Old(live))?;
     if !guides_agree(&compiled.plan().guide, &live.guide) {
-        return Err(Failure::new("by the topology's files keys live on other servers than by the plan that is live")
-            .hint("`waldo diff` shows where they differ; deploy what the files say first"));
+        let failure = Failure::new("by the topology's files keys live on other servers than by the plan that is live");
+        // What can't be read is told where it matters.
+        let store = Store::open(&paths.store()).ok();
+        let set = store.and_then(|store| store.origin(store.live().ok()??).ok()?).and_then(|it| it.states_as_written());
+        return Err(failure.hint(match set {
+            Some(set) => format!("what was set while it ran, to be written there: {set}"),
+            None => "`waldo diff` shows where they differ; deploy what the files say first".to_owned(),
+        }));
     }
     Ok(compiled.origin().clone())
 }
@@ -134,6 +142,15 @@ fn guides_agree(one: &Guide, other: &Guide) -> bool {
         && one.tables == other.tables
         && one.flows.len() == other.flows.len()
         && one.flows.iter().zip(&other.flows).all(|((one, here), (other, there))| one == other && here.map == there.map)
+}
+
+/// What the topology allows.
+fn limits_of(plan: &Plan) -> Limits {
+    plan.rebalance.map_or(Limits::NONE, |limits| Limits {
+        slots: limits.slots.and_then(|slots| usize::try_from(slots).ok()).unwrap_or(Limits::NONE.slots),
+        lowest: limits.lowest.map_or(Limits::NONE.lowest, Weight),
+        highest: limits.highest.map_or(Limits::NONE.highest, Weight),
+    })
 }
 
 fn weights_of(origin: &Origin) -> Result<BTreeMap<String, Weight>, Failure> {

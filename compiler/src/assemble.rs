@@ -16,7 +16,9 @@ use crate::{
     check::Whole,
     graph, guide,
     place::ports,
-    plan::{FORMAT, FlowPlan, Plan, ProcessPlan, Program, Restart, RestartPolicy, ServerPlan, StageProgram, Stop},
+    plan::{
+        FORMAT, FlowPlan, Plan, ProcessPlan, Program, Rebalance, Restart, RestartPolicy, ServerPlan, StageProgram, Stop,
+    },
     topology::Stage,
     wiring,
 };
@@ -58,6 +60,7 @@ pub fn undigested(whole: &Whole<'_>) -> Plan {
         digest: String::new(),
         port_base: whole.port_base,
         idle_timeout: topology.idle_timeout,
+        rebalance: topology.rebalance,
         files: topology.files.iter().flat_map(|files| &files.value).map(|pattern| pattern.value.clone()).collect(),
         flows: topology.flows.iter().map(flow).collect(),
         guide: guide::build(whole),
@@ -85,6 +88,8 @@ struct Bare<'p> {
     #[serde(skip_serializing_if = "Option::is_none")]
     port_base: Option<u16>,
     idle_timeout: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebalance: Option<Rebalance>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     files: &'p [String],
     flows: &'p BTreeMap<String, FlowPlan>,
@@ -104,6 +109,7 @@ impl<'p> Bare<'p> {
             digest: _,
             port_base,
             idle_timeout,
+            rebalance,
             files,
             flows,
             order,
@@ -122,6 +128,7 @@ impl<'p> Bare<'p> {
             digest: "",
             port_base: *port_base,
             idle_timeout: *idle_timeout,
+            rebalance: *rebalance,
             files,
             flows,
             order,

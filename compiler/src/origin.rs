@@ -25,6 +25,9 @@ pub struct Origin {
     /// Servers whose state was set, whatever the files say.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     states: BTreeMap<String, State>,
+    /// Servers whose weight was set, whatever the files say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    weights: BTreeMap<String, Weight>,
 }
 
 /// [`Choice`], kept.
@@ -64,7 +67,7 @@ impl Origin {
             Choice::Named(name) => Chosen::Named(name.to_owned()),
             Choice::Local(name) => Chosen::Local(name.to_owned()),
         };
-        Self { topology, namespace, ports, states: BTreeMap::new() }
+        Self { topology, namespace, ports, states: BTreeMap::new(), weights: BTreeMap::new() }
     }
 
     /// The same with a server's state set.
@@ -81,7 +84,14 @@ impl Origin {
         self
     }
 
-    /// The weights that the files give to servers.
+    /// The same with these servers' weights set.
+    #[must_use]
+    pub fn with_weights(mut self, weights: &BTreeMap<String, Weight>) -> Self {
+        self.weights.extend(weights.iter().map(|(server, weight)| (server.clone(), *weight)));
+        self
+    }
+
+    /// The weights that servers have.
     ///
     /// # Errors
     /// As [`weights::written`].
@@ -118,10 +128,17 @@ impl Origin {
         &self.states
     }
 
-    /// What says so in a topology's file: a namespace's own word goes before that of the topology.
+    /// What says in a topology's file which states and weights were set: a namespace's own word goes before that of the topology.
     pub fn states_as_written(&self) -> Option<String> {
+        let mut fields: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (server, state) in &self.states {
+            fields.entry(server).or_default().push(format!("state: {}", state.word()));
+        }
+        for (server, weight) in &self.weights {
+            fields.entry(server).or_default().push(format!("weight: {weight}"));
+        }
         let states: Vec<String> =
-            self.states.iter().map(|(server, state)| format!("{server}: {{state: {}}}", state.word())).collect();
+            fields.iter().map(|(server, fields)| format!("{server}: {{{}}}", fields.join(", "))).collect();
         if states.is_empty() {
             return None;
         }
@@ -139,9 +156,14 @@ impl Origin {
         })
     }
 
-    /// The topology with the states that were set.
+    /// The topology with the states and weights that were set.
     pub fn sources(&self) -> Sources {
-        let later = self.states_as_written().map(|text| Source::new("what was set by `waldo drain`", &text));
+        let later = self.states_as_written().map(|text| {
+            Source::new(
+                if self.weights.is_empty() { "what was set by `waldo drain`" } else { "what was set while it ran" },
+                &text,
+            )
+        });
         self.topology.again(later)
     }
 

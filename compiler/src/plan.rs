@@ -28,6 +28,9 @@ pub struct Plan {
     pub port_base: Option<u16>,
     /// How long a server may take to become idle. Milliseconds.
     pub idle_timeout: u64,
+    /// Within which limits weights may be changed by what is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebalance: Option<Rebalance>,
     /// What a deployment ships into the namespace's root on each server: patterns of files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
@@ -39,6 +42,24 @@ pub struct Plan {
     pub guide: Guide,
     /// The servers.
     pub servers: BTreeMap<String, ServerPlan>,
+}
+
+/// Within which limits weights may be changed by what is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebalance {
+    /// Whether that is done without being asked for.
+    pub auto: bool,
+    /// How far apart it is done at least. Milliseconds.
+    pub every: u64,
+    /// How many slots of a flow may move at once; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u64>,
+    /// The lowest weight. Millionths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowest: Option<u64>,
+    /// The highest weight. Millionths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highest: Option<u64>,
 }
 
 /// What a plan says of a flow.

@@ -8,13 +8,17 @@ use super::{
 };
 use crate::{
     place::ports::BASE,
-    plan::{FlowPlan, Plan, ServerPlan},
+    plan::{FlowPlan, Plan, Rebalance, ServerPlan},
+    topology::literal::Weight,
 };
 
 pub(super) fn changes(old: &Plan, new: &Plan) -> Vec<Because> {
     let mut settings = Vec::new();
     if old.idle_timeout != new.idle_timeout {
         settings.push(Because::changed("idle_timeout", duration(old.idle_timeout), duration(new.idle_timeout)));
+    }
+    if old.rebalance != new.rebalance {
+        settings.push(Because::changed("rebalance", rebalance(old.rebalance), rebalance(new.rebalance)));
     }
     if old.port_base != new.port_base {
         let words = |plan: &Plan| match plan.port_base {
@@ -47,6 +51,17 @@ pub(super) fn changes(old: &Plan, new: &Plan) -> Vec<Because> {
         settings.push(Because::Reordered("stages, as they are started and stopped,"));
     }
     settings
+}
+
+fn rebalance(rebalance: Option<Rebalance>) -> String {
+    let Some(Rebalance { auto, every, slots, lowest, highest }) = rebalance else {
+        return "only when asked for".to_owned();
+    };
+    let mut words = vec![if auto { format!("every {}", duration(every)) } else { "only when asked for".to_owned() }];
+    words.extend(slots.map(|slots| format!("{slots} slots")));
+    words.extend(lowest.map(|lowest| format!("from {}", Weight(lowest))));
+    words.extend(highest.map(|highest| format!("to {}", Weight(highest))));
+    words.join(", ")
 }
 
 fn flow(name: &str, before: &FlowPlan, after: &FlowPlan, settings: &mut Vec<Because>) {

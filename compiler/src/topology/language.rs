@@ -113,6 +113,7 @@ pub static TOP: &[Field] = &[
         "Named copies of the topology: each is the topology with these changes merged in. Maps merge, lists and single values replace, null removes.",
     ),
     field("defaults", Fields(DEFAULTS), "What holds for the whole topology."),
+    field("rebalance", Fields(REBALANCE), "Within which limits servers' weights are changed by what portals measure."),
     field("files", Texts, "What a deployment ships to each server: patterns of files below the topology's directory."),
     field("security", Anything, "How data between servers is protected. Not supported yet."),
 ];
@@ -138,6 +139,15 @@ pub static DEFAULTS: &[Field] = &[field(
     Duration,
     "How long a server may take to become idle before a change is given up. Default 30s.",
 )];
+
+/// The fields of `rebalance`.
+pub static REBALANCE: &[Field] = &[
+    field("auto", Switch, "Whether weights are changed, and that rolled out, without being asked for. Default false."),
+    field("every", Duration, "With `auto`: how far apart that is done at least. Default 10m."),
+    field("slots", Count(1, 4_096), "How many slots of a flow may move at once. Default: as many as it takes."),
+    field("lowest", Decimal, "The lowest weight that a server may be given."),
+    field("highest", Decimal, "The highest weight that a server may be given."),
+];
 
 /// The fields of a flow.
 pub static FLOW: &[Field] = &[

@@ -14,7 +14,7 @@ use waldo_sdk::wiring::{KeyRule, Spread};
 
 use self::literal::Weight;
 use crate::{
-    plan::{Alive, RestartPolicy, Speaks},
+    plan::{Alive, Rebalance, RestartPolicy, Speaks},
     source::{Located, Place},
 };
 
@@ -37,6 +37,8 @@ pub struct Topology {
     pub servers: BTreeMap<String, Server>,
     /// How long a server may take to become idle. Milliseconds.
     pub idle_timeout: u64,
+    /// Within which limits weights may be changed by what is measured.
+    pub rebalance: Option<Rebalance>,
     /// What a deployment ships: patterns of files.
     pub files: Option<Located<Vec<Located<String>>>>,
     /// How data between servers is protected.

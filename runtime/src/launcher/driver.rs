@@ -48,6 +48,7 @@ use crate::{
 };
 
 mod beginning;
+mod rebalance;
 mod rollout;
 
 pub use self::beginning::Beginning;
@@ -114,6 +115,8 @@ pub struct Driver {
     draining: bool,
     leaving: bool,
     chores_at: Moment,
+    /// When it was last looked whether other weights would be better.
+    rebalanced_at: Moment,
     received: Vec<u64>,
     /// How long each log was at the beginning.
     log_from: Vec<u64>,
@@ -228,6 +231,7 @@ impl Driver {
             draining: false,
             leaving: false,
             chores_at: began.elapsed().as_millis() as Moment + CHORES,
+            rebalanced_at: began.elapsed().as_millis() as Moment,
         })
     }
 
@@ -712,6 +716,7 @@ impl Driver {
         let now = self.now();
         let elapsed = (now + CHORES).saturating_sub(self.chores_at).max(1);
         self.chores_at = now + CHORES;
+        self.rebalance_if_due(now);
         for index in self.portals() {
             let received = received(&self.pages[index]);
             self.rates[index] = received.saturating_sub(self.received[index]) * 1_000 / elapsed;

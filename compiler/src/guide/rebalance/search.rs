@@ -1,8 +1,8 @@
 //! Looks for weights with a low highest load, and among those for some that move few slots.
 //!
 //! Loads come in lumps: a slot with a hot key is a large part of a server's load, and moves with a small change of weights or not
-//! at all. So no formula leads to the best weights. What is tried: weights moved step by step towards equal loads; weights on the
-//! way from those that are to the best; the fullest and the emptiest server changed a little. Each is computed in full, with the
+//! at all. So no formula leads to the best weights. What is tried: weights moved step by step towards equal loads; less and less for the
+//! fullest server; weights on the way from those that are to the best; the fullest and the emptiest server changed a little. Each is computed in full, with the
 //! weights rounded as they will be written.
 
 use std::collections::HashMap;
@@ -16,6 +16,8 @@ use super::{
 const STEPS: usize = 12;
 /// How often the fullest and the emptiest server are changed.
 const ROUNDS: usize = 8;
+/// How often the fullest server's weight is taken down.
+const LESS: usize = 24;
 /// In how many parts a way is divided.
 const PARTS: usize = 8;
 /// How much more a server's weight may change in one step.
@@ -41,6 +43,7 @@ struct Search<'s> {
 pub fn search(model: &Model<'_>, current: &[u64], state: &Outcome, limits: &Limits) -> Found {
     let mut search = Search { model, limits, current, tried: HashMap::new(), best: None };
     search.towards_equal_loads(state);
+    search.less_and_less_for_the_fullest(state);
     search.on_the_way_to_the_best();
     search.a_little_up_and_down();
     search.on_the_way_to_the_best();
@@ -123,6 +126,18 @@ impl Search<'_> {
                 self.on_the_way_to(&weights.clone());
                 self.model.with(&self.written(&weights)).loads
             };
+        }
+    }
+
+    /// Takes from the fullest server alone, little by little, until its hottest slot has gone too.
+    fn less_and_less_for_the_fullest(&mut self, state: &Outcome) {
+        let servers = self.model.choosable();
+        let fullest = servers.into_iter().max_by(|&one, &other| state.loads[one].total_cmp(&state.loads[other]));
+        let Some(fullest) = fullest else { return };
+        let mut weights: Vec<f64> = self.current.iter().map(|&weight| weight as f64).collect();
+        for _ in 0..LESS {
+            weights[fullest] *= 0.93;
+            self.attempt(&weights);
         }
     }
 

@@ -177,7 +177,7 @@ fn named_keys_stay_and_count() {
 /// With two servers all weights can be tried: only one proportion matters.
 #[test]
 fn few_more_slots_move_than_the_best_weights_would_move() {
-    let moved: Vec<(usize, usize)> = (0..4).map(|seed| compared(seed, &[0.001, 0.002], 1.04)).collect();
+    let moved: Vec<(usize, usize)> = (0..3).map(|seed| compared(seed, &[0.001, 0.002], 1.05)).collect();
     let [mine, best] = [moved.iter().map(|it| it.0).sum::<usize>(), moved.iter().map(|it| it.1).sum::<usize>()];
     assert!(mine as f64 <= best as f64 * 1.1, "{moved:?}");
 }

@@ -4,6 +4,7 @@ mod cluster;
 mod egress;
 mod fields;
 mod flow;
+mod rebalance;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,6 +128,7 @@ pub fn read(outline: &FileOutline, namespace: &Namespace, diagnostics: &mut Diag
         portals: reader.collection(&top, "portals", "portal", Reader::portal),
         servers: reader.collection(&top, "servers", "server", Reader::server),
         idle_timeout: reader.idle_timeout(&top),
+        rebalance: reader.rebalance(&top),
         files: top.get("files").and_then(|(node, what)| {
             let files = reader.texts(node, &what, "patterns of files")?;
             Some(Located::new(files, top.entry("files")?.key_place))

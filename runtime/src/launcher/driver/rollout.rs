@@ -461,7 +461,7 @@ impl Driver {
             }
             Ok(Decision::Commit) => {
                 self.note(&format!("rollout to plan {generation}: its deployer has vanished; another one goes on"));
-                if let Err(error) = self.start_deployer() {
+                if let Err(error) = self.start_command("__resume") {
                     self.note(&format!("cannot start a deployer: {error}"));
                 }
             }
@@ -470,19 +470,20 @@ impl Driver {
         }
     }
 
-    fn start_deployer(&self) -> std::io::Result<()> {
+    /// Starts one of waldo's own commands about this namespace, and doesn't wait for it.
+    pub(super) fn start_command(&self, command: &str) -> std::io::Result<()> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.places.log("launcher"))?;
-        let mut command = Program::new(std::env::current_exe()?);
-        command
-            .arg("__resume")
+        let mut program = Program::new(std::env::current_exe()?);
+        program
+            .arg(command)
             .arg("--root")
             .arg(self.paths.root())
             .args(["--topology", &self.plan.topology, "--namespace", &self.plan.namespace])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        std::os::unix::process::CommandExt::process_group(&mut program, 0);
         // Reaped with all other children.
-        command.spawn().map(drop)
+        program.spawn().map(drop)
     }
 }
