@@ -333,6 +333,38 @@ mod tests {
         assert!((hot.records / summary.seconds - 250_000.0).abs() < 25_000.0, "{}", hot.records / summary.seconds);
     }
 
+    /// The figure in `docs/rebalance.md`.
+    #[test]
+    #[ignore = "measures: cargo test --release -p waldo-runtime --lib counting_costs -- --ignored --nocapture"]
+    fn counting_costs_little_for_each_record() {
+        const BATCHES: usize = 15_000;
+        let batches: Vec<_> = (0..64)
+            .map(|number| batch((0..330).map(|key| format!("{:08}", (key * 7_919 + number * 104_729) % 100_000))))
+            .collect();
+        let here = place(std::path::Path::new("/nowhere"));
+        let mut rates = FlowRates::new();
+        let (mut counting, mut walking) = (Vec::new(), Vec::new());
+        for _ in 0..9 {
+            let began = Instant::now();
+            for number in 0..BATCHES {
+                rates.note(&batches[number % 64], 330, &guide(Map::Hash(0)));
+            }
+            rates.tick(1.0, 0, "call", &here);
+            let _ = rates.told();
+            counting.push(began.elapsed());
+            let began = Instant::now();
+            for number in 0..BATCHES {
+                let whole = wire::check_records(&batches[number % 64], 0, 330);
+                assert!(std::hint::black_box(whole).is_ok());
+            }
+            walking.push(began.elapsed());
+        }
+        for (what, mut times) in [("counting", counting), ("walking", walking)] {
+            times.sort();
+            println!("{what}: {:.2} ns a record", times[4].as_nanos() as f64 / (BATCHES * 330) as f64);
+        }
+    }
+
     #[test]
     fn keys_that_the_table_names_count_for_no_slot() {
         let mut rates = FlowRates::new();
