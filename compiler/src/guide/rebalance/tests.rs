@@ -182,7 +182,7 @@ fn few_more_slots_move_than_the_best_weights_would_move() {
     assert!(mine as f64 <= best as f64 * 1.1, "{moved:?}");
 }
 
-/// The table in `docs/rebalance.md`.
+/// Prints how it compares with the best of a grid.
 #[test]
 #[ignore = "takes minutes: cargo nextest run --release -p waldo-compiler --run-ignored only --no-capture three_servers"]
 fn how_much_moves_among_three_servers() {
