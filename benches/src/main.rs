@@ -17,6 +17,7 @@ mod python;
 mod relay;
 mod roles;
 mod rollouts;
+mod rubbish;
 mod trouble;
 
 use std::{fs, path::Path, process::ExitCode};
@@ -79,6 +80,8 @@ enum Part {
     Links,
     /// Portals for clients: records per second.
     Clients,
+    /// A portal for clients, with rubbish at its door.
+    Rubbish,
     /// A stage in Python: records per second.
     Python,
     /// The compiler on a large topology: time in memory, how it grows, and the difference of two plans.
@@ -133,6 +136,7 @@ fn measure(arguments: &Arguments) -> Result<(), Trouble> {
             Part::Full => rollouts::full::measure(&programs, runs),
             Part::Links => relay::measure_links(&programs, runs),
             Part::Clients => relay::measure_clients(&programs, runs).map(|figure| vec![figure]),
+            Part::Rubbish => relay::measure_beside_rubbish(&programs, runs).map(|figure| vec![figure]),
             Part::Python => python::measure(&programs, runs),
             Part::Compiler => compile::in_memory(runs),
             Part::Guide => Ok(guide::measure(runs)),

@@ -16,6 +16,7 @@ use crate::{
     process::{Running, wait_for_file},
     programs::Programs,
     roles::{ACCOUNT, Account, Load},
+    rubbish::Rubbish,
 };
 
 /// Flat out. Records.
@@ -67,6 +68,22 @@ pub fn measure_clients(programs: &Programs, runs: usize) -> Result<Figure, Troub
         name: "portal, three-frame client, 200 B".to_owned(),
         unit: "records/s",
         peer: "zmq_proxy, three frames",
+        goal: Goal::AtLeastPeer(0.9),
+    };
+    Ok(subject.figure(&own.rates, &peer.rates))
+}
+
+/// The same with rubbish at the portal's door, beside the same without.
+pub fn measure_beside_rubbish(programs: &Programs, runs: usize) -> Result<Figure, Trouble> {
+    let (mut own, mut peer) = (Runs::default(), Runs::default());
+    for _ in 0..runs {
+        peer.add(&portal_for_clients(programs, FLAT_OUT_FRAMES)?);
+        own.add(&portal_beside(programs, FLAT_OUT_FRAMES, || Some(Rubbish::to(programs.port)))?);
+    }
+    let subject = Subject {
+        name: "portal, three-frame client, rubbish at the door".to_owned(),
+        unit: "records/s",
+        peer: "the same without rubbish",
         goal: Goal::AtLeastPeer(0.9),
     };
     Ok(subject.figure(&own.rates, &peer.rates))
@@ -136,13 +153,20 @@ fn portal(programs: &Programs, load: Load) -> Result<Account, Trouble> {
 
 /// From a client to a stage.
 fn portal_for_clients(programs: &Programs, load: Load) -> Result<Account, Trouble> {
+    portal_beside(programs, load, || None)
+}
+
+/// From a client to a stage, while something else goes on.
+fn portal_beside(programs: &Programs, load: Load, begin: impl FnOnce() -> Option<Rubbish>) -> Result<Account, Trouble> {
     let topology = programs.topology("benches/client")?;
     let mut waldo = Running::start("waldo up", &mut up(programs, topology.path(), load))?;
     let door = format!("tcp://127.0.0.1:{}", programs.port);
     let send = ["send", "--to", &door, "--frames", "3"];
+    let beside = begin();
     let sender = Running::start("the client", &mut role(programs, &send, Some(load)))?;
     wait_for_file(&topology.path().join(".waldo/bench/here/state/sink.0").join(ACCOUNT), &mut waldo)?;
     sender.end()?;
+    drop(beside);
     waldo.stop()?;
     account(topology.path())
 }
