@@ -10,7 +10,10 @@ use flotilla::{
     Flotilla,
     blow::{Blow, PHASES, Victim},
 };
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use playground::{Outcome, wait_until};
 
 /// Records that each source sends in a second.
@@ -285,6 +288,16 @@ fn what_was_decided_is_finished_by_the_launchers_when_the_deployer_is_gone() {
     assert_eq!(killed.code, None);
     assert_well(&mut flotilla, "killed after the decision");
     assert_ne!(flotilla.plan().digest, old, "it was decided: the new plan");
+    flotilla.down();
+}
+
+#[test]
+fn a_deploy_waits_for_a_server_whose_launcher_was_asked_to_end_to_be_there_again() {
+    let mut flotilla = about_to_change();
+    let launcher = *flotilla.playground.launchers_of("s1").first().expect("it has a launcher");
+    kill(Pid::from_raw(launcher), Signal::SIGTERM).expect("it runs");
+    flotilla.playground.run(flotilla.deploy(&[])).code(0);
+    assert_well(&mut flotilla, "a launcher that was asked to end");
     flotilla.down();
 }
 

@@ -22,7 +22,7 @@ use waldo_compiler::plan::Plan;
 pub use farewell::{Failed, last_status, write_off};
 use revive::{Revivals, Starting};
 pub use revive::{left, lives, revive, revive_detached, take_over};
-pub use running::{EndError, Ended, connect, end, is_running, stop_takes};
+pub use running::{EndError, Ended, connect, end, is_flowing, is_running, stop_takes};
 
 pub use survey::{Launcher as LauncherSeen, Seen, survey};
 

@@ -11,7 +11,7 @@ use waldo_compiler::plan::Plan;
 
 use super::revive;
 use crate::{
-    control::{Client, Command, Holder},
+    control::{Answer, Client, Command, Holder, Stand},
     launcher::clear_leftovers,
     paths::Paths,
     sys::{lock, process},
@@ -19,6 +19,8 @@ use crate::{
 
 /// How long a launcher may take to answer.
 pub const ANSWERS: Duration = Duration::from_secs(5);
+/// The same for a question that costs it nothing.
+const SAYS_WHERE_IT_STANDS: Duration = Duration::from_secs(1);
 /// How long a launcher that was told to kill may take to be gone.
 const KILLS: Duration = Duration::from_secs(10);
 /// What a clean stop takes beside [`stop_takes`]'s graces: gates, killing, and the portals' farewell.
@@ -85,6 +87,13 @@ pub fn is_running(paths: &Paths, server: &str) -> Result<Option<Option<Holder>>,
 pub fn connect(paths: &Paths) -> Vec<Client> {
     let connect = |server: String| Client::connect(&server, &paths.server(&server).commands(), None, ANSWERS).ok();
     paths.servers_running().into_iter().filter_map(connect).collect()
+}
+
+/// Whether everything on this server has been started, as its launcher says.
+pub fn is_flowing(paths: &Paths, server: &str) -> bool {
+    let client = Client::connect(server, &paths.server(server).commands(), None, SAYS_WHERE_IT_STANDS);
+    let answer = client.and_then(|mut client| client.call(Command::Stand));
+    matches!(answer, Ok(Answer::Stands(Stand::Flowing)))
 }
 
 /// Ends everything that runs in the namespace: asks the launchers to stop and gives them `patience`, has them kill what

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
     path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,12 @@ use crate::{
 
 /// How many plans and accounts are kept beside the live one.
 const KEPT: u64 = 100;
+
+/// How long servers may take to come up before a rollout begins, beside what their processes may take.
+const COMES_UP: Duration = Duration::from_secs(10);
+/// How long a launcher that was started may take to be there, before another is.
+const REVIVE_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Why there was no rollout at all.
 #[derive(Debug, thiserror::Error)]
@@ -239,6 +245,7 @@ impl<'a> Deployer<'a> {
         }
         let to = self.store.newest()? + 1;
         let (next, mut parts) = Self::plan(rollout, to)?;
+        self.wait_for_servers(rollout.live, watcher);
         let before = self.statuses();
         if let Some(why) = before.iter().find_map(|status| barred_by_a_pause(status, &parts)) {
             return Err(DeployError::Refused(why));
@@ -263,6 +270,31 @@ impl<'a> Deployer<'a> {
         let course = self.drive(&intent, machine, watcher);
         self.conclude(&intent, (rollout.live, &next), course, &before, &mut report, watcher);
         Ok(report)
+    }
+
+    /// Waits until everything runs on the servers of the live plan. A launcher that has left, as somebody has asked it to, is followed
+    /// by another. If that takes too long, the rollout will say what is wrong.
+    fn wait_for_servers(&self, live: &Plan, watcher: &mut dyn Watcher) {
+        let until = Instant::now() + COMES_UP + Duration::from_millis(bounds(live, live).switch);
+        let mut waits: BTreeMap<&String, Instant> = BTreeMap::new();
+        let mut servers: Vec<&String> =
+            live.servers.iter().filter(|(_, server)| !server.processes.is_empty()).map(|(name, _)| name).collect();
+        loop {
+            servers.retain(|server| !cluster::is_flowing(self.paths, server));
+            let now = Instant::now();
+            if servers.is_empty() || now > until || watcher.wants_to_stop() {
+                return;
+            }
+            for &server in &servers {
+                watcher.waits(server, StepName::Prepare, &["everything to run".to_owned()]);
+                if waits.get(server).is_none_or(|again| *again <= now) {
+                    waits.insert(server, now + REVIVE_AGAIN);
+                    // If it can't be, that is told by the rollout.
+                    let _ = cluster::revive(self.paths, &self.store, server);
+                }
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// What [`Deployer::roll_out`] would ask of whom, in which order. Changes nothing, and needs no lock.
