@@ -141,7 +141,10 @@ fn server(status: &ServerStatus) -> Server {
 /// Whether a process's gate still has to become what it is to be. One that isn't ready begins with it. What isn't paused
 /// may be closed for other reasons, and those are as good.
 fn is_pending(process: &ProcessStatus) -> bool {
-    has_gate(process) && process.state == Condition::Ready && process.paused && !process.gate_closed
+    has_gate(process)
+        && process.state == Condition::Ready
+        && process.paused
+        && !(process.gate_closed && process.gate_known)
 }
 
 fn await_gates(clients: &mut [Client]) -> Result<Vec<ServerStatus>, Failure> {

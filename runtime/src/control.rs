@@ -261,8 +261,11 @@ pub struct ProcessStatus {
     /// How it ended last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
-    /// Whether it has said that its gate is closed.
+    /// Whether it said last that its gate is closed.
     pub gate_closed: bool,
+    /// Whether that holds: it has been told nothing since that it hasn't answered.
+    #[serde(default)]
+    pub gate_known: bool,
     /// For how long its gate has been closed. Milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gated_for: Option<u64>,

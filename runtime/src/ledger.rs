@@ -256,6 +256,7 @@ mod tests {
             failures: 0,
             ended: None,
             gate_closed: false,
+            gate_known: true,
             gated_for: None,
             paused: false,
             finish_done: false,

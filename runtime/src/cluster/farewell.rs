@@ -116,6 +116,7 @@ mod tests {
             failures: 0,
             ended,
             gate_closed: true,
+            gate_known: true,
             gated_for: None,
             paused: false,
             finish_done: false,

@@ -140,6 +140,7 @@ mod tests {
             failures,
             ended: Some(Ended::Status(1)),
             gate_closed: false,
+            gate_known: true,
             gated_for: None,
             paused: false,
             finish_done: false,

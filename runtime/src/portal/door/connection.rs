@@ -156,8 +156,10 @@ impl Connection {
             };
         }
         self.taken += taken;
-        if u64::from(rejected) > taken {
-            self.rests = Some(now + (REST * rejected).min(REST_AT_MOST));
+        // One message without end is as much rubbish as many.
+        let pause = if self.reader.is_skipping() { REST_AT_MOST } else { (REST * rejected).min(REST_AT_MOST) };
+        if u64::from(rejected) > taken || (self.reader.is_skipping() && taken == 0) {
+            self.rests = Some(now + pause);
         }
         Some(used)
     }

@@ -187,6 +187,11 @@ impl Reader {
         !matches!(self.state, State::Greeting | State::Ready)
     }
 
+    /// Whether it is passing over the rest of a message that can't be used.
+    pub fn is_skipping(&self) -> bool {
+        matches!(self.state, State::Skipping { .. })
+    }
+
     /// What stands at the front of `bytes`. A message of more than `longest` bytes is rejected.
     pub fn next<'b>(&mut self, bytes: &'b [u8], longest: u64) -> Step<'b> {
         let step = match self.state {
