@@ -2,6 +2,8 @@
 
 use std::{
     ffi::OsString,
+    fs,
+    path::Path,
     process::{Command, Stdio},
     time::Instant,
 };
@@ -55,4 +57,36 @@ pub fn of(programs: &Programs, name: &str, command: &Command) -> Result<Cost, Tr
     measured.arg("cost").arg(command.get_program()).args(command.get_args());
     measured.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     Ok(serde_json::from_str(&Running::start(name, &mut measured)?.end()?)?)
+}
+
+/// What a process that runs has used so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Used {
+    /// Of the processors' time. Seconds.
+    pub seconds: f64,
+    /// Resident memory at most. MiB.
+    pub peak: f64,
+}
+
+impl Used {
+    /// By the process with this id; `None` if there is none.
+    pub fn by_process(pid: i32) -> Option<Self> {
+        let directory = Path::new("/proc").join(pid.to_string());
+        let mut nanoseconds = 0.0;
+        for thread in fs::read_dir(directory.join("task")).ok()?.flatten() {
+            let times = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            nanoseconds += times.split(' ').next()?.parse::<f64>().ok()?;
+        }
+        let status = fs::read_to_string(directory.join("status")).ok()?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB");
+        Some(Self { seconds: nanoseconds / 1e9, peak: peak.parse::<f64>().ok()? / 1_024.0 })
+    }
+
+    /// By the process that this `identity.json` of waldo's names.
+    pub fn by(identity: &Path) -> Option<Self> {
+        let identity: serde_json::Value = serde_json::from_slice(&fs::read(identity).ok()?).ok()?;
+        let find = |value: &serde_json::Value| value.get("pid").and_then(serde_json::Value::as_i64);
+        let pid = find(&identity).or_else(|| identity.get("identity").and_then(find))?;
+        Self::by_process(i32::try_from(pid).ok()?)
+    }
 }

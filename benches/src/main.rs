@@ -7,6 +7,7 @@ mod compile;
 mod cost;
 mod demo;
 mod figure;
+mod floor;
 mod flotilla;
 mod guide;
 mod idle;

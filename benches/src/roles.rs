@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use waldo_sdk::Stage;
 use zmq::{Context, PULL, PUSH, Socket, SocketType};
 
-use crate::{Trouble, figure::quantile, process};
+use crate::{Trouble, cost::Used, figure::quantile, floor, process};
 
 /// How many different keys records have.
 const KEYS: u64 = 1_000;
@@ -57,7 +57,32 @@ pub enum Role {
         #[command(flatten)]
         load: Load,
     },
-    /// A source that sends records; the load is in the environment.
+    /// Writes the load's bytes to `to`, an address.
+    SendBytes {
+        /// An address to connect.
+        #[arg(long)]
+        to: String,
+        #[command(flatten)]
+        load: Load,
+    },
+    /// Passes bytes on; prints the address that it listens at.
+    PassBytes {
+        /// A socket's path.
+        #[arg(long)]
+        to: PathBuf,
+        /// By `splice`, not by reading and writing.
+        #[arg(long)]
+        splice: bool,
+    },
+    /// Reads the load's bytes and prints an [`Account`].
+    ReceiveBytes {
+        /// A socket's path.
+        #[arg(long)]
+        at: PathBuf,
+        #[command(flatten)]
+        load: Load,
+    },
+    /// A source that sends records to all its flows in turn; the load is in the environment.
     SourceStage(Load),
     /// A sink that receives them, and leaves the account in its state directory.
     SinkStage(Load),
@@ -78,9 +103,20 @@ pub struct Load {
 }
 
 /// What a receiver saw.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Account {
+    /// How many records were received up to `last`.
+    pub received: u64,
+    /// When the first one was received. Nanoseconds of the monotonic clock.
+    pub first: u64,
+    /// When one of the last was received: the last of all, if it is known how many come.
+    pub last: u64,
+    /// What the process in the middle took of the processors' time, all its life. Seconds.
+    pub relay_seconds: f64,
+    /// What memory the process in the middle had at most. MiB.
+    pub relay_peak: f64,
     /// Records a second, from the first to the last.
+    #[serde(default)]
     pub per_second: f64,
     /// Half of the records took at most so long. Microseconds; 0 without a timetable.
     pub p50: f64,
@@ -110,7 +146,8 @@ impl Load {
     }
 }
 
-fn now() -> u64 {
+/// The monotonic clock. Nanoseconds.
+pub fn now() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| Duration::from(time).as_nanos() as u64)
 }
 
@@ -142,6 +179,8 @@ impl Timetable {
 struct Receipts {
     load: Load,
     received: u64,
+    /// How many had been received at `last`.
+    counted: u64,
     first: u64,
     last: u64,
     took: Vec<f64>,
@@ -151,7 +190,15 @@ struct Receipts {
 impl Receipts {
     fn new(load: Load) -> Self {
         let room = if load.rate > 0 { load.records as usize } else { 0 };
-        Self { load, received: 0, first: 0, last: 0, took: Vec::with_capacity(room), late: Vec::with_capacity(room) }
+        Self {
+            load,
+            received: 0,
+            counted: 0,
+            first: 0,
+            last: 0,
+            took: Vec::with_capacity(room),
+            late: Vec::with_capacity(room),
+        }
     }
 
     /// Answers whether this was the last.
@@ -169,8 +216,10 @@ impl Receipts {
         if self.received == 1 {
             self.first = now();
         }
-        if self.received == self.load.records {
+        // Where several instances share the load, none knows how much it gets.
+        if self.received.is_multiple_of(256) || self.received == self.load.records {
             self.last = now();
+            self.counted = self.received;
         }
         self.received == self.load.records
     }
@@ -180,10 +229,14 @@ impl Receipts {
         self.late.sort_by(f64::total_cmp);
         let seconds = self.last.saturating_sub(self.first) as f64 / 1e9;
         Account {
-            per_second: (self.received - 1) as f64 / seconds,
+            received: self.counted,
+            first: self.first,
+            last: self.last,
+            per_second: self.counted.saturating_sub(1) as f64 / seconds.max(1e-9),
             p50: quantile(&self.took, 0.5),
             p99: quantile(&self.took, 0.99),
             late_p99: quantile(&self.late, 0.99),
+            ..Account::default()
         }
     }
 }
@@ -208,6 +261,14 @@ impl Role {
             Self::Receive { at, load } => {
                 let account = receive(at, *load).map_err(Trouble::zmq("receive"))?;
                 println!("{}", serde_json::to_string(&account)?);
+                Ok(())
+            }
+            Self::SendBytes { to, load } => floor::send(to, *load).map_err(|error| Trouble::io("send", error)),
+            Self::PassBytes { to, splice } => {
+                floor::relay(to, *splice).map_err(|error| Trouble::io("pass bytes on", error))
+            }
+            Self::ReceiveBytes { at, load } => {
+                println!("{}", serde_json::to_string(&floor::receive(at, *load)?)?);
                 Ok(())
             }
             Self::SourceStage(load) => source(*load),
@@ -266,9 +327,10 @@ fn source(load: Load) -> Result<(), Trouble> {
     let mut stage = Stage::open()?;
     let mut timetable = Timetable::new(load);
     let keys: Vec<String> = (0..KEYS).map(key).collect();
-    for number in 0..load.records {
+    let flows: Vec<String> = stage.wiring().outputs.iter().map(|output| output.flow.clone()).collect();
+    for (number, flow) in (0..load.records).zip(flows.iter().cycle()) {
         let key = keys[(number % KEYS) as usize].as_bytes();
-        stage.send(FLOW, key, timetable.next(number))?;
+        stage.send(flow, key, timetable.next(number))?;
         if load.rate > 0 {
             stage.flush()?;
         }
@@ -280,11 +342,20 @@ fn sink(load: Load) -> Result<(), Trouble> {
     let mut receipts = Receipts::new(load);
     let mut stage = Stage::open()?;
     let directory = stage.state_directory().to_owned();
+    let place = stage.place().clone();
+    let relay = stage.wiring().inputs.first().and_then(|input| input.from.first()).cloned();
+    // While it is there: portals leave last.
+    let account = |receipts: &mut Receipts| {
+        let account = receipts.account();
+        let used = relay.as_ref().and_then(|relay| Used::by(&place.directory(relay).join("identity.json")));
+        used.map_or(account, |used| Account { relay_seconds: used.seconds, relay_peak: used.peak, ..account })
+    };
     while let Some(record) = stage.receive()? {
         if receipts.take(record.payload()) {
-            leave(&directory, receipts.account())?;
+            leave(&directory, account(&mut receipts))?;
         }
     }
+    leave(&directory, account(&mut receipts))?;
     Ok(stage.finish()?)
 }
 
