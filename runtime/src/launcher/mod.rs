@@ -259,7 +259,9 @@ fn last_incarnation(last_status: &std::path::Path) -> u64 {
 /// The plan that was live when the machine stopped, instead of the one that the launcher is started with, unless that has been
 /// replaced since. What it begins with is remembered.
 fn where_it_was(options: &Options, plan: Plan, places: &ServerPaths) -> Result<(Options, Plan), LaunchError> {
-    let (generation, begun_with, plan) = match LivePlan::read(places)? {
+    // Who is brought in by a rollout is told where it stands, whatever it was when it left.
+    let remembered = if options.joining { None } else { LivePlan::read(places)? };
+    let (generation, begun_with, plan) = match remembered {
         Some(live) if live.begun_with == plan.digest => (live.generation, live.begun_with, live.plan),
         Some(live) => (live.generation + 1, plan.digest.clone(), plan),
         None => (options.generation, plan.digest.clone(), plan),
