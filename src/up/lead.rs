@@ -251,6 +251,7 @@ impl<'a> Lead<'a> {
                     Verdict::Idle => {
                         // A rollout that was under way may have brought servers that nobody has asked.
                         self.ask()?;
+                        self.tell_pauses();
                         if self.generation == generation && !self.is_rolling_out() {
                             return Ok(());
                         }
