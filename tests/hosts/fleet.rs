@@ -9,7 +9,7 @@ use std::{
 
 use waldo_tally::{Count, Expected, Laps};
 
-use crate::machines::{Machines, eventually_or, outcome};
+use crate::machines::{Machines, eventually, eventually_or, outcome};
 
 /// What the unit of a host's launcher is called.
 pub fn unit(host: &str) -> String {
@@ -126,6 +126,22 @@ impl<'m> Fleet<'m> {
         let book = count.book(EXPECTED.book);
         assert_eq!(book.repeated.count, 0, "came twice: {:?}", book.repeated.examples);
         assert_eq!(book.disordered.count, 0, "out of order: {:?}", book.disordered.examples);
+    }
+
+    /// The same for a host whose unit has been stopped: what came to its portal after that held is delivered in the next run.
+    #[track_caller]
+    pub fn assert_complete_in_the_next_run(&self, host: &str) {
+        self.pause(true);
+        self.machines.run(host, &format!("systemctl start {}", unit(host)));
+        eventually("all has come", || self.is_complete());
+        self.assert_complete();
+    }
+
+    /// How many records have come twice, and how many after a later one of their key.
+    pub fn twice_and_disordered(&self) -> (u64, u64) {
+        let mut count = self.count();
+        let book = count.book(EXPECTED.book);
+        (book.repeated.count, book.disordered.count)
     }
 
     /// Whether everything that has been sent has been received.
