@@ -306,7 +306,7 @@ impl Portal {
                 // The first part of it is here already.
                 wire::skip_records(&batch.message, batch.records_at, batch.count - count).unwrap_or(batch.records_at)
             };
-            let bytes = Bytes::Message(Arc::clone(&batch.message), records_at);
+            let bytes = Bytes::of(&batch.message, records_at);
             let Self { flows, entrance, guide, budget, .. } = self;
             let flow = &mut flows[index];
             let from = From::Link { sender: entrance.name_of(&batch), version: batch.version };

@@ -101,7 +101,19 @@ pub enum Bytes {
     Owned(Arc<Vec<u8>>),
 }
 
+/// libzmq reads what comes on a connection into buffers of 8 KiB, and a message that fits stays in its buffer. One that is
+/// shorter than this is copied to be kept, as it would keep all of the buffer with it. Bytes.
+const WORTH_KEEPING: usize = 4096;
+
 impl Bytes {
+    /// What stands in a message from there on, to be kept for as long as it takes.
+    pub fn of(message: &Arc<Frame>, from: usize) -> Self {
+        if message.len() < WORTH_KEEPING {
+            return Self::Owned(Arc::new(message[from..].to_vec()));
+        }
+        Self::Message(Arc::clone(message), from)
+    }
+
     /// The bytes.
     pub fn get(&self) -> &[u8] {
         match self {

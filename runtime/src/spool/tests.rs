@@ -143,3 +143,10 @@ fn a_disk_that_refuses_loses_nothing_and_says_so() {
     assert!(log.has_room());
     assert_eq!(take(&mut log, u64::MAX, &mut budget), (0..100).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_short_message_is_copied_to_be_kept_as_it_would_keep_the_buffer_that_it_was_read_into() {
+    let of = |length: usize| Bytes::of(&Arc::new(Frame::from(vec![7; length])), 10);
+    assert!(matches!(of(100), Bytes::Owned(bytes) if *bytes == vec![7; 90]));
+    assert!(matches!(of(64 * 1024), Bytes::Message(message, 10) if message.len() == 64 * 1024));
+}
