@@ -95,9 +95,11 @@ fn a_save_that_is_wrong_is_told_and_leaves_what_runs_and_a_deploy_of_another_is_
     wait_until("it is rolled out", || events(&up, "rollout").len() == 1);
     playground.run(playground.waldo(&["rollback", "--yes", "--json"])).code(0);
     wait_until("it is followed", || up.stdout().contains("plan 3 is live"));
-    // A server that goes and one that comes back, by others.
+    // A server that goes and one that comes back, by others, between two looks of this one.
+    up.signal(Signal::SIGSTOP);
     playground.run(playground.waldo(&["drain", "s3", "--yes", "--json"])).code(0);
     playground.run(playground.waldo(&["drain", "s3", "--undo", "--yes", "--json"])).code(0);
+    up.signal(Signal::SIGCONT);
     wait_until("it is followed again", || up.stdout().contains("plan 5 is live"));
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(events(&up, "refused").len(), 1, "{}", up.stdout());

@@ -32,15 +32,17 @@ pub fn ended_elsewhere(paths: &Paths, server: &str) -> Option<ExitStatus> {
 }
 
 impl Cluster {
-    /// Forgets launchers whose servers a rollout has taken out. Answers whether there were any.
+    /// Forgets launchers whose servers a rollout has taken out, also if another has brought them back since. Answers whether there were any.
     pub(super) fn let_go_who_left(&mut self) -> bool {
         let Ok(Some((_, plan))) = live(&self.paths) else { return false };
         let before = self.launchers.len();
         let Self { launchers, paths, gone, .. } = self;
         launchers.retain_mut(|launcher| {
             let is_wanted = plan.servers.get(&launcher.server).is_some_and(|server| !server.processes.is_empty());
-            let has_left =
-                !is_wanted && launcher.has_ended(paths) && launcher.ended.is_some_and(|status| status.success());
+            let has_ended = launcher.has_ended(paths) && launcher.ended.is_some_and(|status| status.success());
+            // It has been brought back already: by another launcher, which will be found.
+            let is_followed = || is_running(paths, &launcher.server).is_ok_and(|holder| holder.is_some());
+            let has_left = has_ended && (!is_wanted || is_followed());
             if has_left {
                 gone.extend(last_status(paths, &launcher.server));
             }
