@@ -20,6 +20,7 @@ mod located;
 mod logs;
 mod machines;
 mod numbers;
+mod of_namespace;
 mod pause;
 mod rebalance;
 mod rejects;
@@ -35,7 +36,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    of_namespace::OfNamespace,
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "waldo", version, about, arg_required_else_help = true, max_term_width = 100)]
@@ -96,9 +100,9 @@ enum Command {
     #[command(name = "__launch", hide = true)]
     Launch(launch::Arguments),
     #[command(name = "__resume", hide = true)]
-    GoOn(resume::Arguments),
+    GoOn(OfNamespace),
     #[command(name = "__rebalance", hide = true)]
-    RebalanceNow(rebalance::auto::Arguments),
+    RebalanceNow(OfNamespace),
     #[command(name = "__portal", hide = true)]
     Portal,
     #[command(name = "__bridge", hide = true)]

@@ -1,34 +1,16 @@
 //! `waldo __resume`: brings a rollout to an end whose deployer has gone. Started by a launcher that waits for it.
 
-use std::path::PathBuf;
-
-use waldo_runtime::{
-    paths::{self, Paths},
-    rollout::{DeployError, Deployer},
-};
+use waldo_runtime::rollout::{DeployError, Deployer};
 
 use crate::{
     deploy::{Silent, exit_of},
     exit::{Exit, Failure},
+    of_namespace::OfNamespace,
 };
 
-/// Of which namespace.
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// The namespace's root.
-    #[arg(long)]
-    root: PathBuf,
-    /// The topology's name.
-    #[arg(long)]
-    topology: String,
-    /// The namespace's name.
-    #[arg(long)]
-    namespace: String,
-}
-
 /// Brings it to an end, unless somebody else is at it.
-pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let paths = Paths::new(&paths::run_root(), &arguments.root, &arguments.topology, &arguments.namespace);
+pub fn run(namespace: &OfNamespace) -> Result<Exit, Failure> {
+    let paths = namespace.paths();
     let deployer = match Deployer::take(&paths, "waldo, for a deployer that has gone") {
         Ok(deployer) => deployer,
         // It lives after all, or another launcher was quicker.

@@ -1,38 +1,20 @@
 //! `waldo __rebalance`: changes the weights of the plan that is live by what was measured, within the topology's limits, and rolls
 //! that out. Started now and then by the launcher that leads, where the topology says so.
 
-use std::path::PathBuf;
-
 use waldo_compiler::guide::rebalance::{Verdict, judge};
-use waldo_runtime::{
-    paths::{self, Paths},
-    rollout::Store,
-};
+use waldo_runtime::rollout::Store;
 
 use super::{changed, enough, guides_agree, limits_of, report, weights_of};
 use crate::{
     deploy::{self, Manner},
     diff::side::Side,
     exit::{Exit, Failure},
+    of_namespace::OfNamespace,
 };
 
-/// Of which namespace.
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// The namespace's root.
-    #[arg(long)]
-    root: PathBuf,
-    /// The topology's name.
-    #[arg(long)]
-    topology: String,
-    /// The namespace's name.
-    #[arg(long)]
-    namespace: String,
-}
-
 /// Does it once, if there is something to be done.
-pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let paths = Paths::new(&paths::run_root(), &arguments.root, &arguments.topology, &arguments.namespace);
+pub fn run(namespace: &OfNamespace) -> Result<Exit, Failure> {
+    let paths = namespace.paths();
     let Some(old) = Side::live(paths.clone())? else { return Ok(Exit::Ok) };
     let unreadable = |error: waldo_runtime::rollout::StoreError| Failure::new(error.to_string());
     let store = Store::open(&paths.store()).map_err(unreadable)?;
